@@ -1,0 +1,104 @@
+"""enrollments.created -> allocations.approved
+
+Replay-safe: an allocation is decided once per enrolment, under the purchase's lock, and read back.
+Parks: an invalid session count or schedule, a schedule in the past, a student who is busy,
+nobody free for the whole series and near enough; an enrolment that this database does not hold.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from actors.assignment import Choice, assign
+from actors.batch import Actor, Outcome
+from actors.request import Request, request_of
+from actors.unknown import park_unknown
+from contracts.allocations import AllocationApproved
+from contracts.enrollments import EnrollmentCreated
+from contracts.record import Record
+from domain.matching import Weights
+from errors import Parked
+from storage import allocations, directory, purchases
+from storage.allocations import Allocation, Order
+from storage.parking import Parking
+from storage.trainers import TrainerDirectory
+
+
+@dataclass(slots=True)
+class Allocator:
+    """The actor's handler, with the trainers it keeps in memory and the settings of its choices."""
+
+    weights: Weights
+    default_zone: str
+    trainers: TrainerDirectory = field(default_factory=TrainerDirectory)
+
+    async def allocate(self, db: AsyncConnection, records: Sequence[Record]) -> Outcome:
+        """Give each enrolment a trainer for its whole series, once."""
+        carriers = {record.event.payment_id: record for record in records}
+        await purchases.lock(db, carriers)
+        orders = await allocations.orders(db, sorted(carriers))
+        undecided = [o for o in orders if not o.allocated and not o.refunded]
+        requests, refused = await self._requests(db, undecided)
+        if requests:
+            choices = await assign(db, self.trainers, requests, self.weights)
+            refused += [(c.request.order, c.refusal) for c in choices if c.refusal]
+        approved = await allocations.approved(db, sorted(carriers))
+        await purchases.advance(db, _states(undecided, refused))
+        return Outcome(
+            publish=[_approved(allocation) for allocation in approved],
+            parked=park_unknown(records, {order.payment_id for order in orders})
+            + [_parking(carriers[order.payment_id], order, reason) for order, reason in refused],
+            done=[str(allocation.enrollment_id) for allocation in approved],
+        )
+
+    async def _requests(
+        self, db: AsyncConnection, orders: Sequence[Order]
+    ) -> tuple[list[Request], list[tuple[Order, Parked]]]:
+        """What can be matched, and what is refused before any trainer is looked at."""
+        students = await directory.lock_students(db, (order.student_id for order in orders))
+        requests: list[Request] = []
+        refused: list[tuple[Order, Parked]] = []
+        for order in orders:
+            try:
+                requests.append(request_of(order, students[order.student_id], self.default_zone))
+            except Parked as reason:
+                refused.append((order, reason))
+        return requests, refused
+
+
+def actor(weights: Weights, default_zone: str) -> Actor:
+    """The allocation actor, with a directory of trainers of its own."""
+    return Actor("allocation", (EnrollmentCreated.TOPIC,), Allocator(weights, default_zone).allocate)
+
+
+def _states(undecided: Sequence[Order], refused: Sequence[tuple[Order, Parked]]) -> list[tuple[str, str]]:
+    parked = {order.payment_id for order, _ in refused}
+    return [(o.payment_id, "parked" if o.payment_id in parked else "allocated") for o in undecided]
+
+
+def _parking(record: Record, order: Order, reason: Parked) -> Parking:
+    return Parking(
+        reason,
+        record,
+        subject=str(order.enrollment_id),
+        payment_id=order.payment_id,
+        enrollment_id=order.enrollment_id,
+        student_id=order.student_id,
+    )
+
+
+def _approved(allocation: Allocation) -> AllocationApproved:
+    return AllocationApproved(
+        allocation_id=allocation.allocation_id,
+        enrollment_id=allocation.enrollment_id,
+        payment_id=allocation.payment_id,
+        student_id=allocation.student_id,
+        course_id=allocation.course_id,
+        trainer_id=allocation.trainer_id,
+        session_count=allocation.metadata["sessionCount"],
+        session_count_source=allocation.metadata["sessionCountSource"],
+        provisional=allocation.provisional,
+        version=allocation.version,
+        approved_at=allocation.approved_at,
+    )

@@ -1,0 +1,81 @@
+"""How to reach Kafka: the client settings that were found to lose nothing and to recover by themselves."""
+
+import logging
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from aiokafka.admin import AIOKafkaAdminClient
+from faststream.kafka import KafkaBroker
+from faststream.security import BaseSecurity, SASLPlaintext, SASLScram256, SASLScram512
+
+from settings import Settings
+
+
+def broker_of(settings: Settings, bootstrap_servers: str) -> KafkaBroker:
+    """The broker of one process, not connected yet.
+
+    No idempotent producer: after an outage longer than its deadline it never recovers, and our
+    consumers are idempotent. Topics are never made by the way, with one partition.
+    """
+    return KafkaBroker(
+        bootstrap_servers.split(","),
+        acks="all",
+        enable_idempotence=False,
+        linger_ms=0,
+        max_batch_size=256 * 1024,
+        allow_auto_create_topics=False,
+        client_id="firstbell",
+        graceful_timeout=settings.graceful_timeout,
+        security=_security(settings),
+        logger=logging.getLogger("faststream"),
+        log_level=logging.DEBUG,
+        apply_types=False,
+    )
+
+
+@asynccontextmanager
+async def admin_client(settings: Settings, bootstrap_servers: str) -> AsyncIterator[AIOKafkaAdminClient]:
+    """A connected admin client."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap_servers, client_id="firstbell", **client_security(settings))
+    await admin.start()
+    try:
+        yield admin
+    finally:
+        await admin.close()
+
+
+def client_security(settings: Settings) -> dict[str, Any]:
+    """The security arguments of a plain aiokafka client."""
+    options: dict[str, Any] = {"security_protocol": settings.kafka_security_protocol}
+    if "SSL" in settings.kafka_security_protocol:
+        options["ssl_context"] = _tls(settings)
+    if settings.kafka_security_protocol.startswith("SASL"):
+        username, password = _credentials(settings)
+        options |= {
+            "sasl_mechanism": settings.kafka_sasl_mechanism,
+            "sasl_plain_username": username,
+            "sasl_plain_password": password,
+        }
+    return options
+
+
+def _security(settings: Settings) -> BaseSecurity:
+    tls = _tls(settings) if "SSL" in settings.kafka_security_protocol.replace("SASL", "") else None
+    if not settings.kafka_security_protocol.startswith("SASL"):
+        return BaseSecurity(ssl_context=tls)
+    kind = {"PLAIN": SASLPlaintext, "SCRAM-SHA-256": SASLScram256, "SCRAM-SHA-512": SASLScram512}
+    username, password = _credentials(settings)
+    return kind[settings.kafka_sasl_mechanism](username, password, ssl_context=tls)
+
+
+def _credentials(settings: Settings) -> tuple[str, str]:
+    if settings.kafka_sasl_username is None or settings.kafka_sasl_password is None:
+        msg = f"{settings.kafka_security_protocol} needs KAFKA_SASL_USERNAME and KAFKA_SASL_PASSWORD"
+        raise ValueError(msg)
+    return settings.kafka_sasl_username, settings.kafka_sasl_password.get_secret_value()
+
+
+def _tls(settings: Settings) -> ssl.SSLContext:
+    return ssl.create_default_context(cafile=settings.kafka_ssl_cafile)

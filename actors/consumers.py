@@ -1,0 +1,189 @@
+"""The actors as FastStream subscribers: settings that lose nothing, joining, draining, stopping.
+
+FastStream's defaults acknowledge before the work is done, decode a whole batch at once and start
+one subscriber after the other; each argument below undoes one of those.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import structlog
+from aiokafka import ConsumerRebalanceListener, ConsumerRecord, TopicPartition
+from faststream.exceptions import NackMessage
+from faststream.kafka import KafkaBroker
+from faststream.kafka.message import KafkaAckableMessage
+from faststream.kafka.subscriber.usecase import BatchSubscriber
+from faststream.middlewares import AckPolicy
+
+from actors.runtime import Delivery, Redo
+from contracts.base import Event
+from contracts.cloudevents import headers
+from contracts.record import Record
+from settings import Settings
+
+_log = structlog.get_logger("firstbell.consumers")
+
+
+class Consumers:
+    """The consumers of one process: one subscriber, and one consumer group, for each actor."""
+
+    def __init__(self, broker: KafkaBroker, deliveries: Sequence[Delivery], settings: Settings) -> None:
+        self._members = [_Member(broker, delivery, settings) for delivery in deliveries]
+        self._broker = broker
+        self._bound = settings.graceful_timeout + 5
+
+    async def start(self) -> None:
+        """Join every group, all at once: one after the other each waits for its own join."""
+        await asyncio.gather(*(member.subscriber.start() for member in self._members))
+
+    async def stop(self) -> None:
+        """Stop fetching, finish the batches at hand, commit. A broker that is away is not waited for."""
+        for member in self._members:
+            member.delivery.hurry()
+        stopping = asyncio.ensure_future(self._broker.stop())
+        _, pending = await asyncio.wait({stopping}, timeout=self._bound)
+        if pending:
+            _log.warning("broker does not answer, leaving it behind", seconds=self._bound)
+        elif error := stopping.exception():
+            _log.warning("stopping failed", exc_info=error)
+
+    @property
+    def not_joined(self) -> list[str]:
+        """The actors without an assignment (an empty one counts as one)."""
+        return [member.delivery.actor.name for member in self._members if not member.joined]
+
+    @property
+    def blocked(self) -> dict[str, str]:
+        """The actors whose last batch could not be done, and why."""
+        return {m.delivery.actor.name: m.delivery.blocked for m in self._members if m.delivery.blocked}
+
+    @property
+    def dead(self) -> list[str]:
+        """The actors whose loop has ended although nobody stopped it: only a new process helps."""
+        return [member.delivery.actor.name for member in self._members if member.dead]
+
+
+class _Member(ConsumerRebalanceListener):  # type: ignore[misc]
+    """One actor in its group."""
+
+    def __init__(self, broker: KafkaBroker, delivery: Delivery, settings: Settings) -> None:
+        self.delivery = delivery
+        self.joined = False
+        self._prefix = settings.topic_prefix
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._bound = settings.rebalance_timeout_ms / 1000
+        self.subscriber: BatchSubscriber = broker.subscriber(
+            *(settings.topic_prefix + topic for topic in delivery.actor.topics),
+            group_id=group_of(delivery.actor.name, settings),
+            batch=True,
+            max_records=settings.max_records,
+            batch_timeout_ms=settings.poll_ms,
+            auto_offset_reset="earliest",
+            ack_policy=AckPolicy.NACK_ON_ERROR,
+            no_reply=True,
+            parser=self._parse,
+            decoder=_as_it_is,
+            listener=self,
+            session_timeout_ms=settings.session_timeout_ms,
+            heartbeat_interval_ms=settings.session_timeout_ms // 4,
+            rebalance_timeout_ms=settings.rebalance_timeout_ms,
+            max_poll_interval_ms=5 * settings.rebalance_timeout_ms,
+        )
+        self.subscriber(self._consume)
+
+    @property
+    def dead(self) -> bool:
+        return self.subscriber.running and all(task.done() for task in self.subscriber.tasks)
+
+    async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
+        """Let the batch at hand end before its partitions go to somebody else."""
+        self.joined = False
+        self.delivery.hurry()
+        try:
+            async with asyncio.timeout(self._bound):
+                await self._idle.wait()
+        except TimeoutError:
+            _log.error("a batch outlives the rebalance", actor=self.delivery.actor.name, partitions=len(revoked))
+
+    async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
+        self.delivery.settle_down()
+        self.joined = True
+        _log.info("joined", actor=self.delivery.actor.name, partitions=len(assigned))
+
+    async def _consume(self, records: Sequence[ConsumerRecord]) -> None:
+        self._idle.clear()
+        try:
+            await self.delivery.deliver([self._record(record) for record in records])
+        except Redo as redo:
+            raise NackMessage from redo
+
+    async def _parse(self, records: tuple[ConsumerRecord, ...]) -> KafkaAckableMessage:
+        """The default one decodes headers: one that is null or not UTF-8 loses the whole batch."""
+        return _Message(body=b"", headers={}, raw_message=records, consumer=self.subscriber.consumer, idle=self._idle)
+
+    def _record(self, raw: ConsumerRecord) -> Record:
+        return Record(
+            topic=raw.topic.removeprefix(self._prefix),
+            partition=raw.partition,
+            offset=raw.offset,
+            at=datetime.fromtimestamp(raw.timestamp / 1000, UTC),
+            key=raw.key,
+            value=raw.value,
+            headers=raw.headers,
+        )
+
+
+class _Message(KafkaAckableMessage):
+    """A batch that tells when it is over, its offsets committed or rewound."""
+
+    def __init__(self, *args: Any, idle: asyncio.Event, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._idle = idle
+
+    async def ack(self) -> None:
+        try:
+            await super().ack()
+        finally:
+            self._idle.set()
+
+    async def nack(self) -> None:
+        try:
+            await super().nack()
+        finally:
+            self._idle.set()
+
+
+async def _as_it_is(message: KafkaAckableMessage) -> object:
+    return message.raw_message
+
+
+def group_of(actor: str, settings: Settings) -> str:
+    """The consumer group of an actor."""
+    return f"{settings.topic_prefix}firstbell.{actor}"
+
+
+class Publisher:
+    """Publishes events through the broker; returns when the last one is acknowledged."""
+
+    def __init__(self, broker: KafkaBroker, prefix: str) -> None:
+        self._broker = broker
+        self._prefix = prefix
+
+    async def __call__(self, events: Sequence[tuple[Event, str]]) -> None:
+        """Raises whatever aiokafka raises for the first event that is not acknowledged."""
+        # no_confirm: each call returns when the record is in its batch; one by one they took 30 times as long.
+        futures = [
+            await self._broker.publish(
+                event.to_wire(),
+                topic=self._prefix + event.TOPIC,
+                key=event.message_key.encode(),
+                headers={name: value.decode() for name, value in headers(event, traceparent)},
+                correlation_id=traceparent.split("-")[1],
+                no_confirm=True,
+            )
+            for event, traceparent in events
+        ]
+        await asyncio.gather(*futures)

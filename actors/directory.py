@@ -1,0 +1,96 @@
+"""students.changed, trainers.changed, trainers.busy, carts.changed, coins.credited -> local copies
+
+Replay-safe: the newest `changedAt` wins in whatever order changes arrive; a credit is unique by its id.
+Parks: records that are no valid message of their feed; a change from the future; a credit that
+contradicts an earlier one with its id.
+"""
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from actors.batch import Actor, Outcome
+from contracts.decode import Tombstone
+from contracts.feeds import CartChanged, CoinsCredited, StudentChanged, TrainerBusy, TrainerChanged
+from contracts.record import Record
+from errors import ChangedAtInFuture, ConflictingDuplicate
+from storage import coins, directory
+from storage.coins import Credit
+from storage.directory import Change
+from storage.parking import Parking
+
+_AHEAD = timedelta(minutes=10)
+
+_ID_OF = {
+    StudentChanged.TOPIC: lambda event: event.student_id,
+    TrainerChanged.TOPIC: lambda event: event.trainer_id,
+    TrainerBusy.TOPIC: lambda event: event.busy_id,
+    CartChanged.TOPIC: lambda event: event.item_id,
+}
+
+# Students first: the order in which the whole system locks.
+_KEEP = (
+    (StudentChanged.TOPIC, directory.keep_students),
+    (TrainerChanged.TOPIC, directory.keep_trainers),
+    (TrainerBusy.TOPIC, directory.keep_absences),
+    (CartChanged.TOPIC, directory.keep_cart_changes),
+)
+
+
+async def keep(db: AsyncConnection, records: Sequence[Record]) -> Outcome:
+    """Take every change into the local copies."""
+    parked: list[Parking] = []
+    changes: dict[str, list[Change]] = defaultdict(list)
+    credits_: list[tuple[Record, Credit]] = []
+    for record in records:
+        if record.topic == CoinsCredited.TOPIC:
+            credits_.append((record, _credit(record.event)))
+            continue
+        change = _change(record)
+        if change.changed_at > record.at + _AHEAD:
+            parked.append(_from_the_future(record, change))
+        else:
+            changes[record.topic].append(change)
+    for topic, keep_changes in _KEEP:
+        await keep_changes(db, changes[topic])
+    stored = await coins.credit(db, [credit for _, credit in credits_])
+    parked += [_contradiction(record, c) for record, c in credits_ if stored[c.credit_id] != c]
+    return Outcome(parked=parked)
+
+
+ACTOR = Actor("directory", (*_ID_OF, CoinsCredited.TOPIC), keep)
+
+
+def _change(record: Record) -> Change:
+    """A record as a change; a tombstone, or an `action` of removal, marks as removed."""
+    event: Any = record.event
+    payload_hash = hashlib.sha256(record.value or b"").digest()
+    if isinstance(event, Tombstone):
+        return Change(event.id, record.at, removed=True, payload_hash=payload_hash, payload=None, fields=None)
+    return Change(
+        id=_ID_OF[record.topic](event),
+        changed_at=event.changed_at,
+        removed=getattr(event, "action", "added") == "removed",
+        payload_hash=payload_hash,
+        payload=(record.value or b"").decode(),
+        fields=event,
+    )
+
+
+def _credit(event: CoinsCredited) -> Credit:
+    return Credit(event.credit_id, event.student_id, event.coins, event.credited_at)
+
+
+def _from_the_future(record: Record, change: Change) -> Parking:
+    reason = ChangedAtInFuture(
+        field="changedAt", changedAt=change.changed_at.isoformat(), recordAt=record.at.isoformat(), id=change.id
+    )
+    return Parking(reason, record, student_id=getattr(change.fields, "student_id", None))
+
+
+def _contradiction(record: Record, credit: Credit) -> Parking:
+    return Parking(ConflictingDuplicate(creditId=credit.credit_id), record, student_id=credit.student_id)

@@ -1,0 +1,139 @@
+"""allocations.approved -> sessions.scheduled
+
+Replay-safe: an allocation is scheduled once, under the purchase's lock; its series is read back.
+Parks: a missing or deleted profile, coordinates that are no place, an allocation that is not
+approved, provisional, or without a session count. The allocation stays approved.
+"""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from functools import lru_cache
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from actors.batch import Actor, Outcome
+from contracts.allocations import AllocationApproved
+from contracts.record import Record
+from contracts.sessions import SessionsScheduled, SessionTime
+from domain.places import is_place
+from domain.tiers import session_count
+from errors import (
+    AllocationNotApproved,
+    AllocationProvisional,
+    Parked,
+    SessionCountInvalid,
+    SessionCountMissing,
+    StudentLocationInvalid,
+    StudentLocationMissing,
+    StudentProfileMissing,
+)
+from storage import purchases, sessions
+from storage.parking import Parking
+from storage.sessions import Brief, Scheduled
+
+
+async def schedule(db: AsyncConnection, records: Sequence[Record]) -> Outcome:
+    """Create every session of each approved allocation, once."""
+    carriers = {record.event.allocation_id: record for record in records}
+    await purchases.lock(db, (record.event.payment_id for record in records))
+    briefs = await sessions.briefs(db, list(carriers))
+    reasons = {
+        allocation_id: _obstacle(record, briefs.get(allocation_id)) for allocation_id, record in carriers.items()
+    }
+    able = [brief for i, brief in briefs.items() if reasons[i] is None and not brief.refunded]
+    await sessions.schedule(db, [(b, *_place(b)) for b in able if b.scheduled_at is None])
+    parked = [_parking(carriers[i], briefs.get(i), reason) for i, reason in reasons.items() if reason]
+    await purchases.advance(
+        db,
+        [(brief.payment_id, "scheduled") for brief in able]
+        + [(b.payment_id, "parked") for i, reason in reasons.items() if reason and (b := briefs.get(i))],
+    )
+    stored = await sessions.scheduled(db, [brief.allocation_id for brief in able])
+    return Outcome(
+        publish=[_scheduled(brief, stored[brief.allocation_id]) for brief in able],
+        parked=parked,
+        done=[str(brief.allocation_id) for brief in able],
+    )
+
+
+ACTOR = Actor("sessions", (AllocationApproved.TOPIC,), schedule)
+
+
+def _obstacle(record: Record, brief: Brief | None) -> Parked | None:
+    """Why the sessions cannot be created, None when they can (or are there already)."""
+    if brief is None or brief.status != "approved":
+        return AllocationNotApproved(
+            allocationId=str(record.event.allocation_id), status=brief.status if brief else "unknown"
+        )
+    if brief.scheduled_at is not None or brief.refunded:
+        return None
+    if not brief.known:
+        return StudentProfileMissing(studentId=brief.student_id)
+    return _location_obstacle(brief) or _count_obstacle(brief) or _provisional_obstacle(brief)
+
+
+def _location_obstacle(brief: Brief) -> Parked | None:
+    if _online(brief):
+        return None
+    if brief.latitude is None or brief.longitude is None:
+        return StudentLocationMissing(studentId=brief.student_id)
+    if not is_place(brief.latitude, brief.longitude):
+        return StudentLocationInvalid(studentId=brief.student_id)
+    return None
+
+
+def _count_obstacle(brief: Brief) -> Parked | None:
+    promised = brief.metadata.get("sessionCount")
+    if promised is None or promised == "":
+        return SessionCountMissing(allocationId=str(brief.allocation_id))
+    try:
+        session_count(promised, None)
+    except SessionCountInvalid as invalid:
+        return invalid
+    return None
+
+
+def _provisional_obstacle(brief: Brief) -> Parked | None:
+    return AllocationProvisional(allocationId=str(brief.allocation_id)) if brief.provisional else None
+
+
+def _online(brief: Brief) -> bool:
+    return str(brief.metadata.get("learningMode", "")).casefold() == "online"
+
+
+def _place(brief: Brief) -> tuple[float | None, float | None]:
+    return (None, None) if _online(brief) else (brief.latitude, brief.longitude)
+
+
+def _parking(record: Record, brief: Brief | None, reason: Parked) -> Parking:
+    event: AllocationApproved = record.event
+    return Parking(
+        reason,
+        record,
+        subject=str(event.allocation_id),
+        payment_id=event.payment_id,
+        enrollment_id=brief.enrollment_id if brief else event.enrollment_id,
+        allocation_id=event.allocation_id,
+        student_id=event.student_id,
+    )
+
+
+def _scheduled(brief: Brief, series: Scheduled) -> SessionsScheduled:
+    times = zip(series.numbers, series.starts, series.ends, strict=True)
+    return SessionsScheduled(
+        allocation_id=brief.allocation_id,
+        payment_id=brief.payment_id,
+        student_id=brief.student_id,
+        trainer_id=brief.trainer_id,
+        course_id=brief.course_id,
+        version=brief.version,
+        sessions=tuple(
+            SessionTime(number=number, starts_at=_instant(start), ends_at=_instant(end)) for number, start, end in times
+        ),
+        scheduled_at=series.scheduled_at,
+    )
+
+
+@lru_cache(maxsize=65536)
+def _instant(epoch_seconds: int) -> datetime:
+    return datetime.fromtimestamp(epoch_seconds, UTC)

@@ -1,0 +1,54 @@
+"""The topics, created by us with stated settings: auto-created ones would have a single partition."""
+
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.errors import TopicAlreadyExistsError, for_code
+
+from contracts.topics import TOPICS, TopicSpec
+from settings import Settings
+
+_DAY_MS = 24 * 60 * 60 * 1000
+
+
+async def create_topics(admin: AIOKafkaAdminClient, settings: Settings) -> list[str]:
+    """Create what is missing; return the names of the topics that are new.
+
+    Raises: KafkaError when the broker refuses one for another reason than that it exists.
+    """
+    existing = set(await admin.list_topics())
+    missing = [
+        NewTopic(
+            settings.topic_prefix + spec.name,
+            settings.partitions,
+            settings.replication_factor,
+            topic_configs=topic_config(spec, settings),
+        )
+        for spec in TOPICS.values()
+        if settings.topic_prefix + spec.name not in existing
+    ]
+    if not missing:
+        return []
+    response = await admin.create_topics(missing)
+    created = []
+    for name, code, *detail in response.topic_errors:
+        error = for_code(code)
+        if code == 0:
+            created.append(name)
+        elif error is not TopicAlreadyExistsError:
+            raise error(f"{name}: {detail[0] if detail else ''}")
+    return created
+
+
+def topic_config(spec: TopicSpec, settings: Settings) -> dict[str, str]:
+    """The settings of one topic.
+
+    What outsiders write is stamped by the broker (a record dated 40 days ago would be deleted at
+    once) and kept unpacked (so that the broker, not a consumer, refuses a compressed bomb).
+    """
+    config = (
+        {"cleanup.policy": "compact"} if spec.compacted else {"retention.ms": str(settings.retention_days * _DAY_MS)}
+    )
+    if spec.outside:
+        config |= {"message.timestamp.type": "LogAppendTime", "compression.type": "uncompressed"}
+    if settings.replication_factor >= 3:  # noqa: PLR2004  with three replicas one may be away
+        config["min.insync.replicas"] = "2"
+    return config

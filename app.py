@@ -1,0 +1,294 @@
+"""Firstbell's command line. `python app.py --help` lists what it can do."""
+
+import asyncio
+import json
+import signal
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any, TypeVar
+
+import typer
+from aiokafka.errors import KafkaError
+from pydantic import ValidationError
+from rich.console import Console
+from rich.table import Table
+
+import embedded
+from actors.connection import admin_client
+from actors.lag import oldest_unread
+from actors.topics import create_topics
+from errors import FirstbellError
+from logs import configure_logs
+from service import ACTORS, Addresses, Service, actors_of, prepare_database, running
+from settings import Settings
+from storage import invariants
+from storage.engine import open_engine, transaction
+from traffic.demo import Summary, demo as run_demo, show
+from traffic.sample import publish_sample
+
+app = typer.Typer(
+    name="firstbell",
+    help="From payment succeeded to every session on the calendar, with nobody touching it.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+out = Console()
+err = Console(stderr=True)
+
+T = TypeVar("T")
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+
+
+@app.command()
+def run(
+    actors: Annotated[str, typer.Option(help=f"Comma-separated; out of {', '.join(ACTORS)}.")] = ",".join(ACTORS),
+) -> None:
+    """Run the actors and HTTP until SIGTERM or Ctrl-C."""
+    names = _names(actors)
+    with _session() as settings, _servers(settings) as addresses:
+        _complete(_serve(settings, addresses, names))
+
+
+@app.command()
+def demo(
+    purchases: Annotated[int, typer.Option(min=1, help="How many purchases to publish.")] = 200,
+    rate: Annotated[float, typer.Option(min=0, help="Purchases a second; 0: as fast as possible.")] = 100,
+    duplicates: Annotated[float, typer.Option(min=0, max=1, help="Share of payments sent twice.")] = 0.1,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same purchases.")] = 1,
+    stay: Annotated[bool, typer.Option("--stay", help="Stay up afterwards.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Start everything, publish purchases, wait until each is on the calendar, tell what happened."""
+
+    async def main() -> None:
+        async with running(settings, addresses) as service:
+            await service.wait_until_ready()
+            with _known(settings, service):
+                summary = await run_demo(service, purchases, seed=seed, duplicates=duplicates, rate=rate)
+                _tell(summary, service, as_json=as_json)
+                if stay:
+                    await _until_stopped()
+
+    with _session(quiet=True) as settings, _servers(settings) as addresses:
+        _complete(main())
+
+
+@app.command()
+def where(as_json: AsJson = False) -> None:
+    """Print the addresses of the service that runs in this folder."""
+    with _session() as settings:
+        found = _running_service(settings)
+        if found is None:
+            err.print("No service runs in this folder. Start one with: python app.py run")
+            raise typer.Exit(1)
+        if as_json:
+            out.print_json(data=found)
+            return
+        for name, address in found.items():
+            out.print(f"{name:<12} {address}", soft_wrap=True, highlight=False)
+
+
+@app.command()
+def migrate() -> None:
+    """Bring the database up to this release."""
+
+    async def main() -> None:
+        engine = open_engine(addresses.database_url, pool_size=1)
+        try:
+            await prepare_database(engine, addresses.database_url)
+        finally:
+            await engine.dispose()
+        out.print("The schema is up to date.")
+
+    with _session() as settings, _servers(settings, kafka=False) as addresses:
+        _complete(main())
+
+
+@app.command()
+def topics() -> None:
+    """Create the topics that are missing."""
+
+    async def main() -> None:
+        async with admin_client(settings, addresses.kafka) as admin:
+            created = await create_topics(admin, settings)
+        out.print("\n".join(created) or "Every topic is there.")
+
+    with _session() as settings, _servers(settings, database=False) as addresses:
+        _complete(main())
+
+
+@app.command()
+def check(as_json: AsJson = False) -> None:
+    """Check every invariant; list the offenders, and exit with 1 when there are any."""
+
+    async def main() -> dict[str, list[str]]:
+        waiting = await oldest_unread(settings, addresses.kafka, actors_of(settings))
+        in_line_since = min(waiting or datetime.max.replace(tzinfo=UTC), datetime.now(UTC) - timedelta(seconds=5))
+        engine = open_engine(addresses.database_url, pool_size=1, statement_timeout="0")
+        try:
+            async with transaction(engine) as db:
+                return await invariants.offenders(db, in_line_since)
+        finally:
+            await engine.dispose()
+
+    with _session() as settings, _servers(settings) as addresses:
+        found = _complete(main())
+    if as_json:
+        out.print_json(data=found)
+    else:
+        _list_offenders(found)
+    raise typer.Exit(1 if found else 0)
+
+
+@app.command()
+def publish(
+    purchases: Annotated[int, typer.Option(min=1, help="How many purchases.")] = 100,
+    rate: Annotated[float, typer.Option(min=0, help="Purchases a second; 0: as fast as possible.")] = 50,
+    duplicates: Annotated[float, typer.Option(min=0, max=1, help="Share sent twice.")] = 0,
+    reorder: Annotated[float, typer.Option(min=0, max=1, help="Share sent out of order.")] = 0,
+    poison: Annotated[float, typer.Option(min=0, max=1, help="Share of records nobody can read.")] = 0,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same purchases.")] = 1,
+) -> None:
+    """Publish sample traffic to the running service: students, trainers, carts, payments."""
+    with _session() as settings, _servers(settings, database=False) as addresses:
+        _complete(
+            publish_sample(
+                addresses.kafka,
+                settings,
+                purchases=purchases,
+                rate=rate,
+                duplicates=duplicates,
+                reorder=reorder,
+                poison=poison,
+                seed=seed,
+            )
+        )
+
+
+async def _serve(settings: Settings, addresses: Addresses, names: list[str]) -> None:
+    async with running(settings, addresses, names) as service:
+        stopped = asyncio.ensure_future(_until_stopped())
+        ready = asyncio.ensure_future(service.wait_until_ready())
+        with _known(settings, service):
+            _tell_where(service)
+            await asyncio.wait({stopped, ready}, return_when=asyncio.FIRST_COMPLETED)
+            if ready.done() and not stopped.done():
+                ready.result()
+                out.print("Ready. Ctrl-C stops it.")
+                await stopped
+            ready.cancel()
+
+
+async def _until_stopped() -> None:
+    """Return at SIGTERM or SIGINT; a second one changes nothing."""
+    stopped = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+    await stopped.wait()
+
+
+@contextmanager
+def _session(*, quiet: bool = False) -> Iterator[Settings]:
+    """The settings, with one sentence and exit code 1 in place of a traceback for what a person can mend."""
+    try:
+        settings = Settings()
+        if quiet and "log_level" not in settings.model_fields_set:
+            settings = settings.model_copy(update={"log_level": "WARNING"})
+        configure_logs(settings)
+        yield settings
+    except ValidationError as error:
+        for problem in error.errors():
+            err.print(f"Setting {'.'.join(map(str, problem['loc']))}: {problem['msg']}", highlight=False)
+        raise typer.Exit(1) from None
+    except (FirstbellError, KafkaError) as error:
+        err.print(f"[bold]{error.args[-1] if error.args else error!r}[/bold]", highlight=False, soft_wrap=True)
+        raise typer.Exit(1) from None
+
+
+@contextmanager
+def _servers(settings: Settings, *, kafka: bool = True, database: bool = True) -> Iterator[Addresses]:
+    """The two servers: those of the settings, and our own for what is not set."""
+    given = settings.database_url.get_secret_value() if settings.database_url else ""
+    own_kafka = kafka and not settings.kafka_bootstrap_servers
+    own_database = database and not given
+    if not own_kafka and not own_database:
+        yield Addresses(settings.kafka_bootstrap_servers or "", given)
+        return
+    with embedded.servers(settings.home, kafka=own_kafka, postgres=own_database, progress=_progress) as servers:
+        yield Addresses(settings.kafka_bootstrap_servers or servers.kafka or "", given or servers.database_url or "")
+
+
+def _progress(step: str) -> None:
+    err.print(f"[dim]{step}[/dim]", highlight=False)
+
+
+def _complete(main: Coroutine[Any, Any, T]) -> T:
+    import uvloop  # noqa: PLC0415  not on every platform
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(main)
+
+
+def _names(actors: str) -> list[str]:
+    names = [name.strip() for name in actors.split(",") if name.strip()]
+    if unknown := sorted(set(names) - set(ACTORS)):
+        raise typer.BadParameter(f"no such actor: {', '.join(unknown)}; there are {', '.join(ACTORS)}")
+    return names
+
+
+@contextmanager
+def _known(settings: Settings, service: Service) -> Iterator[None]:
+    """Leave the addresses where `where` finds them, for as long as the service runs."""
+    file = settings.home / "service.json"
+    settings.home.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(_addresses(service)))
+    file.chmod(0o600)
+    try:
+        yield
+    finally:
+        with suppress(FileNotFoundError):
+            file.unlink()
+
+
+def _addresses(service: Service) -> dict[str, str]:
+    return {
+        "kafka": service.addresses.kafka,
+        "database": service.addresses.database_url,
+        "http": f"http://{service.settings.host}:{service.port}",
+    }
+
+
+def _running_service(settings: Settings) -> dict[str, str] | None:
+    file = settings.home / "service.json"
+    with suppress(FileNotFoundError, json.JSONDecodeError):
+        found: dict[str, str] = json.loads(file.read_text())
+        return found
+    return None
+
+
+def _tell(summary: Summary, service: Service, *, as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps(summary.as_json()))
+    else:
+        show(summary, out, _addresses(service))
+
+
+def _tell_where(service: Service) -> None:
+    for name, address in _addresses(service).items():
+        out.print(f"[bold]{name:<10}[/bold] {address}", highlight=False, soft_wrap=True)
+
+
+def _list_offenders(found: dict[str, list[str]]) -> None:
+    table = Table("invariant", "what must hold", "offenders")
+    for invariant in invariants.INVARIANTS:
+        ids = found.get(invariant.name, [])
+        shown = ", ".join(ids[:10]) + (f" and {len(ids) - 10} more" if len(ids) > 10 else "")  # noqa: PLR2004
+        table.add_row(
+            invariant.name, invariant.meaning, f"[red]{len(ids)}: {shown}[/red]" if ids else "[green]0[/green]"
+        )
+    out.print(table)
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,253 @@
+"""The composition root: what one process of Firstbell consists of, and the order of its start and stop.
+
+Start: HTTP (so that /healthz answers at once), database, topics, consumers. Stop: not ready,
+consumers (the batch at hand ends, its offset is committed), HTTP, and the database last.
+"""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext, suppress
+from dataclasses import dataclass
+
+import structlog
+import uvicorn
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaError
+from faststream.kafka import KafkaBroker
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+from tenacity import AsyncRetrying, retry_if_exception_type, wait_random_exponential
+
+from actors import allocation, cart, coins, directory, enrollment, sessions
+from actors.batch import Actor
+from actors.connection import admin_client, broker_of
+from actors.consumers import Consumers, Publisher
+from actors.fuse import Fuse
+from actors.runtime import Delivery
+from actors.topics import create_topics
+from console.health import health_app
+from domain.matching import Weights
+from errors import FirstbellError, Transient
+from settings import Settings
+from storage.engine import MIGRATE_ROLE, open_engine, transaction, undurable_settings
+from storage.schema import migrate, needed_version, schema_version
+
+_log = structlog.get_logger("firstbell.service")
+
+ACTORS = ("enrollment", "cart", "coins", "allocation", "sessions", "directory")
+
+
+class UnsafeDatabase(FirstbellError):
+    """The database may lose what it has committed, so nothing may be acknowledged against it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Addresses:
+    """Where the two servers are: `host:port` of Kafka, and a postgresql:// address."""
+
+    kafka: str
+    database_url: str
+
+
+def actors_of(settings: Settings, names: Sequence[str] = ACTORS) -> list[Actor]:
+    """The actors of these names."""
+    weights = Weights(per_km=settings.weight_per_km, per_series=settings.weight_per_series)
+    known = {
+        a.name: a
+        for a in (
+            enrollment.ACTOR,
+            cart.ACTOR,
+            coins.ACTOR,
+            allocation.actor(weights, settings.default_timezone),
+            sessions.ACTOR,
+            directory.ACTOR,
+        )
+    }
+    return [known[name] for name in names]
+
+
+async def prepare_database(engine: AsyncEngine, database_url: str) -> None:
+    """Bring the schema up to this release.
+
+    Raises: UnsafeDatabase when the server's settings would let a committed transaction be lost.
+    """
+    async with transaction(engine) as db:
+        if undurable := await undurable_settings(db):
+            raise UnsafeDatabase(f"PostgreSQL runs with {', '.join(undurable)} off; Firstbell needs them on")
+    # Migrations may take longer than a handler's statement is allowed to.
+    migrator = open_engine(database_url, pool_size=1, role=MIGRATE_ROLE, statement_timeout="0", lock_timeout="60s")
+    try:
+        await migrate(migrator)
+    finally:
+        await migrator.dispose()
+
+
+class Service:
+    """One process: some actors, and HTTP."""
+
+    def __init__(self, settings: Settings, addresses: Addresses, actors: Sequence[str] = ACTORS) -> None:
+        self.settings = settings
+        self.addresses = addresses
+        self.engine = open_engine(addresses.database_url)
+        self.port: int | None = None
+        self._names = actors
+        self._consumers: Consumers | None = None
+        self._broker: KafkaBroker | None = None
+        self._http: _Http | None = None
+        self._starting: asyncio.Task[None] | None = None
+        self._stopping = False
+
+    async def start(self) -> None:
+        """Serve HTTP at once, and bring up the rest in the background."""
+        self._http = _Http(self.settings, self._alive, self._ready)
+        self.port = await self._http.start()
+        self._starting = asyncio.create_task(self._bring_up())
+
+    async def wait_until_ready(self) -> None:
+        """Return when every actor has joined its group.
+
+        Raises: what made the start fail for good, such as UnsafeDatabase.
+        """
+        if self._starting is None:
+            msg = "start() comes first"
+            raise RuntimeError(msg)
+        await self._starting
+        while self._consumers is None or self._consumers.not_joined:
+            await asyncio.sleep(0.02)
+
+    async def stop(self) -> None:
+        """Drain, commit, close; the database last, since batches still need it."""
+        self._stopping = True
+        if self._starting:
+            self._starting.cancel()
+            with suppress(asyncio.CancelledError, Exception):
+                await self._starting
+        if self._consumers:
+            await self._consumers.stop()
+        if self._http:
+            await self._http.stop()
+        await self.engine.dispose()
+
+    async def _bring_up(self) -> None:
+        await _insist(lambda: prepare_database(self.engine, self.addresses.database_url), Transient, OSError)
+        await _insist(self._create_topics, KafkaError, OSError)
+        self._broker = broker_of(self.settings, self.addresses.kafka)
+        publish = Publisher(self._broker, self.settings.topic_prefix)
+        deliveries = [
+            Delivery(
+                actor,
+                self.engine,
+                publish,
+                fuse=Fuse(asyncio.get_running_loop().time, probe_after=self.settings.probe_after),
+            )
+            for actor in actors_of(self.settings, self._names)
+        ]
+        consumers = Consumers(self._broker, deliveries, self.settings)
+        await _insist(self._broker.connect, KafkaError, OSError)
+        await consumers.start()
+        self._consumers = consumers
+        _log.info("started", actors=self._names, kafka=self.addresses.kafka, port=self.port)
+
+    async def _create_topics(self) -> None:
+        async with admin_client(self.settings, self.addresses.kafka) as admin:
+            await create_topics(admin, self.settings)
+
+    async def _alive(self) -> dict[str, str]:
+        if self._starting and self._starting.done() and not self._starting.cancelled() and self._starting.exception():
+            return {"start": str(self._starting.exception())}
+        dead = self._consumers.dead if self._consumers else []
+        return dict.fromkeys(dead, "its consumer has ended")
+
+    async def _ready(self) -> dict[str, str]:
+        if self._stopping:
+            return {"service": "stopping"}
+        obstacles = await self._alive() | await self._database_obstacle()
+        if self._consumers is None:
+            return obstacles | {"service": "starting"}
+        obstacles |= dict.fromkeys(self._consumers.not_joined, "has not joined its group")
+        obstacles |= {name: f"blocked: {cause}" for name, cause in self._consumers.blocked.items()}
+        if self._broker and not await self._broker.ping(2):
+            obstacles["kafka"] = "does not answer"
+        return obstacles
+
+    async def _database_obstacle(self) -> dict[str, str]:
+        try:
+            async with asyncio.timeout(2), transaction(self.engine) as db:
+                await db.execute(text("SELECT 1"))
+                found = await schema_version(db)
+        except (FirstbellError, TimeoutError) as error:
+            return {"database": f"does not answer ({type(error).__name__})"}
+        if found is None or found < needed_version():
+            return {"database": f"has schema {found}, needs {needed_version()}"}
+        return {}
+
+
+async def _insist(attempt: Callable[[], Awaitable[object]], *passing: type[Exception]) -> None:
+    """Try for as long as the fault may pass by itself: a server that is not up yet is no reason to exit."""
+    retrying = AsyncRetrying(
+        retry=retry_if_exception_type(passing),
+        wait=wait_random_exponential(multiplier=0.2, max=5),
+        before_sleep=lambda state: _log.warning(
+            "not up yet", cause=repr(state.outcome and state.outcome.exception()), tries=state.attempt_number
+        ),
+    )
+    await retrying(attempt)
+
+
+class _Http:
+    """uvicorn without its own handling of signals: stopping has an order, and the service keeps it."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        alive: Callable[[], Awaitable[dict[str, str]]],
+        ready: Callable[[], Awaitable[dict[str, str]]],
+    ) -> None:
+        config = uvicorn.Config(
+            health_app(alive, ready), log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=5
+        )
+        self._server = _Server(config)
+        self._socket = _listen(settings)
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> int:
+        self._task = asyncio.create_task(self._server.serve(sockets=[self._socket]))
+        while not self._server.started:
+            if self._task.done():
+                await self._task
+            await asyncio.sleep(0.005)
+        port: int = self._socket.getsockname()[1]
+        return port
+
+    async def stop(self) -> None:
+        self._server.should_exit = True
+        if self._task:
+            await self._task
+
+
+class _Server(uvicorn.Server):
+    def capture_signals(self) -> AbstractContextManager[None]:  # type: ignore[override]
+        return nullcontext()
+
+
+def _listen(settings: Settings) -> socket.socket:
+    """The port that was asked for; where nobody asked for one, the usual one or any that is free."""
+    asked = "port" in settings.model_fields_set
+    try:
+        return socket.create_server((settings.host, settings.port))
+    except OSError:
+        if asked:
+            raise
+        return socket.create_server((settings.host, 0))
+
+
+@asynccontextmanager
+async def running(settings: Settings, addresses: Addresses, actors: Sequence[str] = ACTORS) -> AsyncIterator[Service]:
+    """A service that has joined its groups; stopped in order at the end of the block."""
+    service = Service(settings, addresses, actors)
+    try:
+        await service.start()
+        yield service
+    finally:
+        await service.stop()

@@ -1,0 +1,1 @@
+"""PostgreSQL: set-based statements, migrations, invariants."""

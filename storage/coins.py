@@ -1,0 +1,150 @@
+"""The coin ledger: unique by kind and reference; a student's balance is its sum and never below zero."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from storage import directory
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """Coins that a payment wants to redeem, and what its student had when his row was locked."""
+
+    payment_id: str
+    enrollment_id: UUID
+    student_id: str
+    coins: int
+    succeeded_at: datetime
+    balance: int
+
+
+@dataclass(frozen=True, slots=True)
+class Redemption:
+    """Coins redeemed by a payment, as the ledger has it (coins > 0)."""
+
+    payment_id: str
+    student_id: str
+    coins: int
+    redeemed_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Credit:
+    """Coins given to a student (coins > 0)."""
+
+    credit_id: str
+    student_id: str
+    coins: int
+    at: datetime
+
+
+_STUDENTS_OF = text("""
+    SELECT DISTINCT student_id FROM purchases
+     WHERE payment_id = ANY(CAST(:payment_ids AS text[])) AND coins_redeemed > 0
+""")
+
+# Read after the students are locked. The order is that of success: who paid first is served first.
+_DUE = text("""
+    SELECT p.payment_id, e.enrollment_id, p.student_id, p.coins_redeemed, p.succeeded_at, s.coins
+      FROM purchases p
+      JOIN enrollments e USING (payment_id)
+      JOIN students s ON s.student_id = p.student_id
+      LEFT JOIN coin_ledger l ON l.kind = 'redemption' AND l.reference = p.payment_id
+     WHERE p.payment_id = ANY(CAST(:payment_ids AS text[]))
+       AND p.coins_redeemed > 0 AND p.refunded_at IS NULL AND l.reference IS NULL
+     ORDER BY p.succeeded_at, p.payment_id
+""")
+
+_REDEEM = text("""
+    INSERT INTO coin_ledger (kind, reference, student_id, payment_id, coins, at)
+    SELECT 'redemption', payment_id, student_id, payment_id, -coins, at
+      FROM unnest(CAST(:payment_ids AS text[]), CAST(:student_ids AS text[]), CAST(:coins AS bigint[]),
+                  CAST(:at AS timestamptz[])) AS incoming (payment_id, student_id, coins, at)
+     ORDER BY payment_id
+""")
+
+_CREDIT = text("""
+    INSERT INTO coin_ledger (kind, reference, student_id, coins, at)
+    SELECT 'credit', credit_id, student_id, coins, at
+      FROM unnest(CAST(:credit_ids AS text[]), CAST(:student_ids AS text[]), CAST(:coins AS bigint[]),
+                  CAST(:at AS timestamptz[])) AS incoming (credit_id, student_id, coins, at)
+     ORDER BY credit_id
+    ON CONFLICT (kind, reference) DO NOTHING
+    RETURNING reference
+""")
+
+_CREDITS = text("""
+    SELECT reference, student_id, coins, at FROM coin_ledger
+     WHERE kind = 'credit' AND reference = ANY(CAST(:credit_ids AS text[]))
+""")
+
+_ADD = text("""
+    UPDATE students SET coins = students.coins + incoming.coins
+      FROM (SELECT student_id, sum(coins) AS coins
+              FROM unnest(CAST(:student_ids AS text[]), CAST(:coins AS bigint[])) AS change (student_id, coins)
+             GROUP BY student_id) AS incoming
+     WHERE students.student_id = incoming.student_id
+""")
+
+_REDEMPTIONS = text("""
+    SELECT payment_id, student_id, -coins, booked_at FROM coin_ledger
+     WHERE kind = 'redemption' AND reference = ANY(CAST(:payment_ids AS text[]))
+     ORDER BY payment_id
+""")
+
+
+async def due(db: AsyncConnection, payment_ids: Sequence[str]) -> list[Due]:
+    """Lock the students who redeem coins here; return what is not redeemed yet, in the order of success."""
+    students = (await db.execute(_STUDENTS_OF, {"payment_ids": list(payment_ids)})).scalars()
+    await directory.lock_students(db, students)
+    return [Due(*row) for row in await db.execute(_DUE, {"payment_ids": list(payment_ids)})]
+
+
+async def redeem(db: AsyncConnection, dues: Sequence[Due]) -> None:
+    """Book the redemptions; the students are locked by `due`, and their balances suffice."""
+    if not dues:
+        return
+    await db.execute(
+        _REDEEM,
+        {
+            "payment_ids": [d.payment_id for d in dues],
+            "student_ids": [d.student_id for d in dues],
+            "coins": [d.coins for d in dues],
+            "at": [d.succeeded_at for d in dues],
+        },
+    )
+    await db.execute(_ADD, {"student_ids": [d.student_id for d in dues], "coins": [-d.coins for d in dues]})
+
+
+async def redemptions(db: AsyncConnection, payment_ids: Sequence[str]) -> list[Redemption]:
+    """The redemption of every payment that has one."""
+    return [Redemption(*row) for row in await db.execute(_REDEMPTIONS, {"payment_ids": list(payment_ids)})]
+
+
+async def credit(db: AsyncConnection, credits_: Sequence[Credit]) -> dict[str, Credit]:
+    """Credit each id once; return the stored credit of *every* id, so a contradiction shows."""
+    if not credits_:
+        return {}
+    first = {c.credit_id: c for c in reversed(credits_)}
+    students = {c.student_id for c in first.values()}
+    await directory.number_students(db, students)
+    await directory.lock_students(db, students)
+    inserted = (
+        await db.execute(
+            _CREDIT,
+            {
+                "credit_ids": list(first),
+                "student_ids": [c.student_id for c in first.values()],
+                "coins": [c.coins for c in first.values()],
+                "at": [c.at for c in first.values()],
+            },
+        )
+    ).scalars()
+    new = [first[reference] for reference in inserted]
+    await db.execute(_ADD, {"student_ids": [c.student_id for c in new], "coins": [c.coins for c in new]})
+    return {row.reference: Credit(*row) for row in await db.execute(_CREDITS, {"credit_ids": list(first)})}

@@ -1,0 +1,160 @@
+"""What cannot be done is parked: never lost, never in the way, always repairable.
+
+A step has one open row per actor and subject; its episode rises when it parks again after its last
+row was resolved. A record that nobody can read has one row per topic and hash, whoever meets it.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from contracts.base import derived_id
+from contracts.record import Record
+from errors import Parked
+
+
+@dataclass(frozen=True, slots=True)
+class Parking:
+    """A reason to park `record`. `subject` is the id of the step's object, None when the record itself is bad."""
+
+    reason: Parked
+    record: Record
+    subject: str | None = None
+    payment_id: str | None = None
+    enrollment_id: UUID | None = None
+    allocation_id: UUID | None = None
+    student_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ParkedItem:
+    """A row of `parked`, as far as `fulfilment.parked` tells it."""
+
+    id: UUID
+    actor: str
+    reason: str
+    facts: dict[str, Any]
+    payment_id: str | None
+    enrollment_id: UUID | None
+    allocation_id: UUID | None
+    student_id: str | None
+    topic: str
+    waits_for: str | None
+    episode: int
+    parked_at: datetime
+
+
+# The last episode of each subject, and whether it still stands.
+_LAST = text("""
+    SELECT DISTINCT ON (subject) subject, episode, status
+      FROM parked
+     WHERE kind = 'step' AND actor = :actor AND subject = ANY(CAST(:subjects AS text[]))
+     ORDER BY subject, episode DESC
+""")
+
+# ON CONFLICT: an open row stays as it was first parked, and what an admin dismissed stays dismissed.
+_PARK = text("""
+    INSERT INTO parked (id, kind, actor, subject, episode, reason, payment_id, enrollment_id, allocation_id,
+                        student_id, topic, partition, "offset", key, payload, headers, facts, waits_for)
+    SELECT id, kind, :actor, subject, episode, reason, payment_id, enrollment_id, allocation_id,
+           student_id, topic, partition, "offset", key, payload, headers::jsonb, facts::jsonb, waits_for
+      FROM unnest(CAST(:ids AS uuid[]), CAST(:kinds AS text[]), CAST(:subjects AS text[]),
+                  CAST(:episodes AS integer[]), CAST(:reasons AS text[]), CAST(:payment_ids AS text[]),
+                  CAST(:enrollment_ids AS uuid[]), CAST(:allocation_ids AS uuid[]), CAST(:student_ids AS text[]),
+                  CAST(:topics AS text[]), CAST(:partitions AS integer[]), CAST(:offsets AS bigint[]),
+                  CAST(:keys AS bytea[]), CAST(:payloads AS bytea[]), CAST(:headers AS text[]),
+                  CAST(:facts AS text[]), CAST(:waits_for AS text[]))
+           AS incoming (id, kind, subject, episode, reason, payment_id, enrollment_id, allocation_id, student_id,
+                        topic, partition, "offset", key, payload, headers, facts, waits_for)
+     ORDER BY id
+    ON CONFLICT DO NOTHING
+""")
+
+_READ = text("""
+    SELECT id, actor, reason, facts, payment_id, enrollment_id, allocation_id, student_id, topic, waits_for,
+           episode, parked_at
+      FROM parked
+     WHERE id = ANY(CAST(:ids AS uuid[]))
+     ORDER BY id
+""")
+
+_RESOLVE = text("""
+    UPDATE parked SET status = 'resolved', closed_at = clock_timestamp(), closed_by = :actor
+     WHERE kind = 'step' AND actor = :actor AND status = 'open' AND subject = ANY(CAST(:subjects AS text[]))
+""")
+
+
+async def park(db: AsyncConnection, actor: str, parkings: Sequence[Parking]) -> list[ParkedItem]:
+    """Park each step or record once; return the stored row of *every* one, replays too."""
+    if not parkings:
+        return []
+    steps = [p.subject for p in parkings if p.subject is not None]
+    last = {row.subject: row for row in await db.execute(_LAST, {"actor": actor, "subjects": steps})}
+    rows: dict[UUID, dict[str, Any]] = {}
+    for parking in parkings:
+        before = last.get(parking.subject)
+        episode = 1 if before is None else before.episode + (before.status == "resolved")
+        row = _row(actor, parking, episode)
+        rows.setdefault(row["ids"], row)
+    values = list(rows.values())
+    await db.execute(_PARK, {"actor": actor, **{name: [row[name] for row in values] for name in values[0]}})
+    items = await db.execute(_READ, {"ids": list(rows)})
+    return [ParkedItem(*row) for row in items]
+
+
+async def resolve(db: AsyncConnection, actor: str, subjects: Iterable[str]) -> None:
+    """Close the open rows of steps that have succeeded now."""
+    await db.execute(_RESOLVE, {"actor": actor, "subjects": sorted(set(subjects))})
+
+
+def record_subject(record: Record) -> str:
+    """The identity of a record that nobody can read: its topic, and a hash of its key and value."""
+    digest = hashlib.sha256()
+    for part in (record.key, record.value):
+        digest.update(b"-" if part is None else b"%d:%b" % (len(part), part))
+    return f"{record.topic}:{digest.hexdigest()}"
+
+
+def _row(actor: str, parking: Parking, episode: int) -> dict[str, Any]:
+    """The columns of one row, named as the binds of `_PARK`."""
+    record = parking.record
+    if parking.subject is None:
+        kind, subject = "record", record_subject(record)
+        identity = derived_id("parked", subject)
+    else:
+        kind, subject = "step", parking.subject
+        identity = derived_id("parked", actor, subject, str(episode))
+    return {
+        "ids": identity,
+        "kinds": kind,
+        "subjects": subject,
+        "episodes": episode,
+        "reasons": parking.reason.code,
+        "payment_ids": parking.payment_id,
+        "enrollment_ids": parking.enrollment_id,
+        "allocation_ids": parking.allocation_id,
+        "student_ids": parking.student_id,
+        "topics": record.topic,
+        "partitions": record.partition,
+        "offsets": record.offset,
+        "keys": record.key,
+        "payloads": record.value,
+        "headers": json.dumps([[_printable(name), _printable(value)] for name, value in record.headers]),
+        "facts": json.dumps(parking.reason.facts, default=str),
+        "waits_for": parking.reason.waits_for,
+    }
+
+
+def _printable(raw: str | bytes | None) -> str | None:
+    """A header as text that PostgreSQL can store: what is not UTF-8, and NUL, as escapes."""
+    if raw is None:
+        return None
+    decoded = raw.decode("utf-8", "backslashreplace") if isinstance(raw, bytes) else raw
+    return decoded.replace("\0", "\\x00")

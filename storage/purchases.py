@@ -1,0 +1,103 @@
+"""Purchases: what upstream told us, once per payment, and the lock of everything that follows."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+
+@dataclass(frozen=True, slots=True)
+class Purchase:
+    """What one payment bought: `payload` is its JSON as received, `fingerprint` that of its known fields."""
+
+    payment_id: str
+    student_id: str
+    course_id: str
+    amount_minor: int
+    currency: str
+    succeeded_at: datetime
+    coins_redeemed: int
+    payload: str
+    fingerprint: bytes
+
+
+# Keeps each payment once, and fills the row that a refund left which came before its payment.
+# ORDER BY: overlapping batches lock rows in one order.
+_KEEP = text("""
+    INSERT INTO purchases (payment_id, student_id, course_id, amount_minor, currency, succeeded_at,
+                           coins_redeemed, payload, fingerprint, state)
+    SELECT payment_id, student_id, course_id, amount_minor, currency, succeeded_at, coins_redeemed,
+           payload::jsonb, fingerprint, 'enrolled'
+      FROM unnest(CAST(:payment_ids AS text[]), CAST(:student_ids AS text[]), CAST(:course_ids AS text[]),
+                  CAST(:amounts AS bigint[]), CAST(:currencies AS text[]), CAST(:succeeded AS timestamptz[]),
+                  CAST(:coins AS bigint[]), CAST(:payloads AS text[]), CAST(:fingerprints AS bytea[]))
+           AS incoming (payment_id, student_id, course_id, amount_minor, currency, succeeded_at,
+                        coins_redeemed, payload, fingerprint)
+     ORDER BY payment_id
+    ON CONFLICT (payment_id) DO UPDATE
+       SET student_id = excluded.student_id, course_id = excluded.course_id,
+           amount_minor = excluded.amount_minor, currency = excluded.currency,
+           succeeded_at = excluded.succeeded_at, coins_redeemed = excluded.coins_redeemed,
+           payload = excluded.payload, fingerprint = excluded.fingerprint
+     WHERE purchases.payload IS NULL
+""")
+
+# A statement of its own, after the insert: it sees what another transaction committed meanwhile.
+_FINGERPRINTS = text("""
+    SELECT payment_id, fingerprint FROM purchases WHERE payment_id = ANY(CAST(:payment_ids AS text[]))
+""")
+
+# The lock of the purchase: taken before anything about it is read.
+_LOCK = text("""
+    SELECT payment_id FROM purchases
+     WHERE payment_id = ANY(CAST(:payment_ids AS text[]))
+     ORDER BY payment_id
+       FOR NO KEY UPDATE
+""")
+
+# A refunded purchase keeps that state whatever step ends after the refund.
+_ADVANCE = text("""
+    UPDATE purchases SET state = incoming.state
+      FROM unnest(CAST(:payment_ids AS text[]), CAST(:states AS text[])) AS incoming (payment_id, state)
+     WHERE purchases.payment_id = incoming.payment_id
+       AND purchases.state NOT IN ('refunded', incoming.state)
+""")
+
+
+async def keep(db: AsyncConnection, purchases: Sequence[Purchase]) -> dict[str, bytes]:
+    """Keep each payment once; return the fingerprint that is stored for *every* payment id, locked."""
+    first = {p.payment_id: p for p in reversed(purchases)}.values()
+    await db.execute(
+        _KEEP,
+        {
+            "payment_ids": [p.payment_id for p in first],
+            "student_ids": [p.student_id for p in first],
+            "course_ids": [p.course_id for p in first],
+            "amounts": [p.amount_minor for p in first],
+            "currencies": [p.currency for p in first],
+            "succeeded": [p.succeeded_at for p in first],
+            "coins": [p.coins_redeemed for p in first],
+            "payloads": [p.payload for p in first],
+            "fingerprints": [p.fingerprint for p in first],
+        },
+    )
+    payment_ids = [p.payment_id for p in first]
+    await lock(db, payment_ids)
+    rows = await db.execute(_FINGERPRINTS, {"payment_ids": payment_ids})
+    return {row.payment_id: bytes(row.fingerprint) for row in rows}
+
+
+async def lock(db: AsyncConnection, payment_ids: Iterable[str]) -> None:
+    """Lock the purchases, in the order of their ids, until the transaction ends."""
+    await db.execute(_LOCK, {"payment_ids": sorted(set(payment_ids))})
+
+
+async def advance(db: AsyncConnection, states: Iterable[tuple[str, str]]) -> None:
+    """Store the state that each (payment id, state) has reached; refunded purchases stay refunded."""
+    pairs = sorted(set(states))
+    if pairs:
+        await db.execute(
+            _ADVANCE, {"payment_ids": [payment_id for payment_id, _ in pairs], "states": [state for _, state in pairs]}
+        )

@@ -1,0 +1,122 @@
+"""Sessions: expanded from what is booked, inside PostgreSQL, when they are first created."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from errors import Fault
+
+
+@dataclass(frozen=True, slots=True)
+class Brief:
+    """An allocation with what its sessions need; `known` tells whether the student's profile is there."""
+
+    allocation_id: UUID
+    allocation_no: int
+    payment_id: str
+    enrollment_id: UUID
+    student_id: str
+    course_id: str
+    trainer_id: str
+    status: str
+    provisional: bool
+    version: int
+    metadata: dict[str, Any]
+    scheduled_at: datetime | None
+    refunded: bool
+    known: bool
+    latitude: float | None
+    longitude: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Scheduled:
+    """A whole series as stored: parallel tuples, in the order of the numbers; times are epoch seconds."""
+
+    allocation_id: UUID
+    scheduled_at: datetime
+    numbers: tuple[int, ...]
+    starts: tuple[int, ...]
+    ends: tuple[int, ...]
+
+
+# The profile is read without its lock: who changes it looks afterwards who waits for it.
+_BRIEFS = text("""
+    SELECT a.allocation_id, a.allocation_no, a.payment_id, a.enrollment_id, a.student_id, a.course_id, a.trainer_id,
+           a.status, a.provisional, a.version, a.metadata, a.scheduled_at, p.refunded_at IS NOT NULL AS refunded,
+           s.changed_at IS NOT NULL AND NOT s.removed AS known, s.latitude, s.longitude
+      FROM allocations a
+      JOIN purchases p USING (payment_id)
+      JOIN students s ON s.student_id = a.student_id
+     WHERE a.allocation_id = ANY(CAST(:allocation_ids AS uuid[]))
+     ORDER BY a.payment_id
+""")
+
+# One statement expands every series of the batch from its booking, in the order of its times.
+_EXPAND = text("""
+    INSERT INTO series_sessions (allocation_no, trainer_no, starts_at, ends_at, number)
+    SELECT a.allocation_no, b.trainer_no, lower(slot), upper(slot), number
+      FROM allocations a
+      JOIN bookings b ON b.allocation_id = a.allocation_id AND b.active
+     CROSS JOIN LATERAL unnest(b.booked) WITH ORDINALITY AS series (slot, number)
+     WHERE a.allocation_id = ANY(CAST(:allocation_ids AS uuid[]))
+     ORDER BY a.allocation_no, number
+""")
+
+_MARK = text("""
+    UPDATE allocations a
+       SET scheduled_at = clock_timestamp(), latitude = incoming.latitude, longitude = incoming.longitude
+      FROM unnest(CAST(:allocation_ids AS uuid[]), CAST(:latitudes AS float8[]), CAST(:longitudes AS float8[]))
+           AS incoming (allocation_id, latitude, longitude)
+     WHERE a.allocation_id = incoming.allocation_id
+""")
+
+_READ = text("""
+    SELECT a.allocation_id, a.scheduled_at,
+           array_agg(s.number ORDER BY s.number),
+           array_agg(CAST(extract(epoch FROM s.starts_at) AS bigint) ORDER BY s.number),
+           array_agg(CAST(extract(epoch FROM s.ends_at) AS bigint) ORDER BY s.number)
+      FROM allocations a
+      JOIN series_sessions s USING (allocation_no)
+     WHERE a.allocation_id = ANY(CAST(:allocation_ids AS uuid[])) AND NOT s.cancelled
+     GROUP BY a.allocation_id
+""")
+
+
+async def briefs(db: AsyncConnection, allocation_ids: Sequence[UUID]) -> dict[UUID, Brief]:
+    """What the sessions of these allocations need, by allocation id; the caller holds the purchases' lock."""
+    rows = await db.execute(_BRIEFS, {"allocation_ids": list(allocation_ids)})
+    return {row.allocation_id: Brief(*row) for row in rows}
+
+
+async def schedule(db: AsyncConnection, series: Sequence[tuple[Brief, float | None, float | None]]) -> None:
+    """Create every session of allocations that have none yet, at these coordinates (none: online).
+
+    Raises: Fault when a booking does not hold as many sessions as its allocation promises.
+    """
+    if not series:
+        return
+    allocation_ids = [brief.allocation_id for brief, _, _ in series]
+    created = (await db.execute(_EXPAND, {"allocation_ids": allocation_ids})).rowcount
+    promised = sum(int(brief.metadata["sessionCount"]) for brief, _, _ in series)
+    if created != promised:
+        raise Fault("sessions", f"{created} sessions are booked where {promised} were promised")
+    await db.execute(
+        _MARK,
+        {
+            "allocation_ids": allocation_ids,
+            "latitudes": [latitude for _, latitude, _ in series],
+            "longitudes": [longitude for _, _, longitude in series],
+        },
+    )
+
+
+async def scheduled(db: AsyncConnection, allocation_ids: Sequence[UUID]) -> dict[UUID, Scheduled]:
+    """The series of *every* scheduled allocation among these, replays too."""
+    rows = await db.execute(_READ, {"allocation_ids": list(allocation_ids)})
+    return {row[0]: Scheduled(row[0], row[1], tuple(row[2]), tuple(row[3]), tuple(row[4])) for row in rows}

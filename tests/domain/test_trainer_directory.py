@@ -1,0 +1,124 @@
+"""The index of the trainers finds who a scan of all would find."""
+
+from datetime import date
+from math import inf, nan
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from domain.directory import Directory, Trainer, Wish, misfits
+from domain.hours import Window, outside_hours
+from domain.places import Place, distance_km
+from domain.schedule import series_of
+from domain.slots import Slot
+
+ALWAYS = (Window(127, 0, 1440),)
+EVENINGS = series_of(date(2026, 12, 1), 127, 30, Slot(960, 60), "Asia/Kolkata")
+NIGHTS = series_of(date(2026, 12, 1), 0b10101, 10, Slot(1410, 60), "Asia/Kolkata")
+corners = st.sampled_from([-180.0, -179.9, 179.9, 180.0, 77.5, 77.6, 0.1])
+places = st.one_of(
+    st.builds(Place, st.floats(12.5, 13.5), st.floats(77, 78)),
+    st.builds(Place, st.sampled_from([-90.0, -89.9, 0.0, 60.0, 89.9, 90.0]), corners),
+)
+trainers = st.builds(
+    Trainer,
+    no=st.integers(1, 8),
+    id=st.just(""),
+    active=st.sampled_from([True, True, True, False]),
+    courses=st.frozensets(st.sampled_from(["yoga", "chess", "piano"])),
+    zone=st.sampled_from(["Asia/Kolkata", "Europe/London"]),
+    hours=st.sampled_from([ALWAYS, (Window(127, 360, 1260),), (Window(127, 1080, 1560),), ()]),
+    place=st.none() | places,
+    radius_km=st.sampled_from([None, 0.0, 5.0, 12.0, 60.0, 400.0, 30_000.0, -1.0]),
+).map(lambda trainer: a_trainer(trainer, id=f"trn_{9 - trainer.no}"))
+wishes = st.builds(
+    Wish,
+    key=st.just("alc_1"),
+    course=st.sampled_from(["yoga", "chess", "knitting"]),
+    series=st.sampled_from([EVENINGS, NIGHTS]),
+    student_no=st.just(1),
+    place=st.none() | places,
+    at_home=st.booleans(),
+)
+
+
+def a_trainer(like=None, **changes):
+    default = {"no": 1, "id": "trn_1", "active": True, "courses": frozenset({"yoga"}), "zone": "Asia/Kolkata",
+               "hours": ALWAYS, "place": Place(12.98, 77.6), "radius_km": 12.0}  # fmt: skip
+    if like is not None:
+        default = {name: getattr(like, name) for name in default}
+    return Trainer(**(default | changes))
+
+
+def a_wish(**changes):
+    return Wish(**({"key": "alc_1", "course": "yoga", "series": EVENINGS, "student_no": 1, "place": Place(12.97, 77.59),
+                    "at_home": True} | changes))  # fmt: skip
+
+
+def scanned(trainers, wish):
+    found = []
+    for trainer in sorted(trainers, key=lambda one: one.id):
+        counts = wish.at_home and wish.place is not None
+        km = distance_km(trainer.place, wish.place) if counts and trainer.place else 0.0
+        near = not counts or (trainer.place is not None and km <= (inf if trainer.radius_km is None else trainer.radius_km))
+        works = not outside_hours(wish.series, trainer.hours, trainer.zone)
+        if trainer.active and wish.course in trainer.courses and works and near:
+            found.append((trainer, km))
+    return found
+
+
+@settings(max_examples=400)
+@given(st.lists(trainers, max_size=20), st.lists(wishes, min_size=1, max_size=3))
+def test_the_grid_finds_what_a_scan_finds_also_after_replacements(changes, asked):
+    directory = Directory(changes)
+    current = {trainer.no: trainer for trainer in changes}
+
+    found = [directory.candidates(wish) for wish in asked]
+
+    assert [[tuple(one) for one in some] for some in found] == [scanned(current.values(), wish) for wish in asked]
+    assert len(directory) == len(current)
+    for wish, some in zip(asked, found, strict=True):
+        fitting = {one.trainer.no for one in some}
+        assert {trainer.no for trainer in current.values() if not misfits(trainer, wish)} == fitting
+
+
+@pytest.mark.parametrize(
+    ("changes", "causes"),
+    [
+        ({}, []),
+        ({"courses": frozenset({"chess"})}, ["course"]),
+        ({"active": False}, ["inactive"]),
+        ({"hours": (Window(127, 0, 960),)}, ["hours"]),
+        ({"place": Place(14.0, 77.6)}, ["distance"]),
+        ({"place": None}, ["distance"]),
+        ({"radius_km": nan}, ["distance"]),
+        ({"radius_km": None, "place": Place(-40.0, -100.0)}, []),
+        ({"active": False, "radius_km": 0.0, "hours": ()}, ["inactive", "hours", "distance"]),
+    ],
+)
+def test_a_trainer_is_told_why_he_does_not_fit(changes, causes):
+    trainer = a_trainer(**changes)
+
+    assert misfits(trainer, a_wish()) == causes
+    assert bool(Directory([trainer]).candidates(a_wish())) is (causes == [])
+
+
+@pytest.mark.parametrize("wish", [a_wish(at_home=False), a_wish(place=None), a_wish(at_home=False, place=None)])
+def test_distance_counts_only_for_a_lesson_at_home_of_a_known_place(wish):
+    far = a_trainer(place=Place(-40.0, -100.0))
+
+    found = Directory([far]).candidates(wish)
+
+    assert [(one.trainer, one.km) for one in found] == [(far, 0.0)]
+
+
+def test_a_trainer_who_moves_leaves_nothing_behind():
+    directory = Directory([a_trainer()])
+
+    directory.put(a_trainer(place=Place(28.6, 77.2), courses=frozenset({"chess"})))
+
+    assert directory.candidates(a_wish()) == []
+    assert directory.candidates(a_wish(at_home=False)) == []
+    assert list(directory.teaching("yoga")) == []
+    assert len(directory.candidates(a_wish(course="chess", place=Place(28.6, 77.2)))) == 1
