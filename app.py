@@ -13,6 +13,9 @@ from aiokafka.errors import KafkaError
 from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
+from traffic.demo import Summary, show
+from traffic.demo import demo as run_demo
+from traffic.sample import publish_sample
 
 import embedded
 from actors.connection import admin_client
@@ -24,8 +27,6 @@ from service import ACTORS, Addresses, Service, actors_of, prepare_database, run
 from settings import Settings
 from storage import invariants
 from storage.engine import open_engine, transaction
-from traffic.demo import Summary, demo as run_demo, show
-from traffic.sample import publish_sample
 
 app = typer.Typer(
     name="firstbell",
@@ -52,6 +53,7 @@ def run(
 
 @app.command()
 def demo(
+    *,
     purchases: Annotated[int, typer.Option(min=1, help="How many purchases to publish.")] = 200,
     rate: Annotated[float, typer.Option(min=0, help="Purchases a second; 0: as fast as possible.")] = 100,
     duplicates: Annotated[float, typer.Option(min=0, max=1, help="Share of payments sent twice.")] = 0.1,
@@ -75,7 +77,7 @@ def demo(
 
 
 @app.command()
-def where(as_json: AsJson = False) -> None:
+def where(*, as_json: AsJson = False) -> None:
     """Print the addresses of the service that runs in this folder."""
     with _session() as settings:
         found = _running_service(settings)
@@ -119,7 +121,7 @@ def topics() -> None:
 
 
 @app.command()
-def check(as_json: AsJson = False) -> None:
+def check(*, as_json: AsJson = False) -> None:
     """Check every invariant; list the offenders, and exit with 1 when there are any."""
 
     async def main() -> dict[str, list[str]]:
@@ -143,6 +145,7 @@ def check(as_json: AsJson = False) -> None:
 
 @app.command()
 def publish(
+    *,
     purchases: Annotated[int, typer.Option(min=1, help="How many purchases.")] = 100,
     rate: Annotated[float, typer.Option(min=0, help="Purchases a second; 0: as fast as possible.")] = 50,
     duplicates: Annotated[float, typer.Option(min=0, max=1, help="Share sent twice.")] = 0,

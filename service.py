@@ -5,6 +5,7 @@ consumers (the batch at hand ends, its offset is committed), HTTP, and the datab
 """
 
 import asyncio
+import gc
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager, nullcontext, suppress
@@ -12,7 +13,6 @@ from dataclasses import dataclass
 
 import structlog
 import uvicorn
-from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 from faststream.kafka import KafkaBroker
 from sqlalchemy import text
@@ -103,6 +103,10 @@ class Service:
         self._http = _Http(self.settings, self._alive, self._ready)
         self.port = await self._http.start()
         self._starting = asyncio.create_task(self._bring_up())
+        # What lives as long as the process is not worth looking at again at every collection of garbage,
+        # and a batch makes tens of thousands of objects that all end with it.
+        gc.freeze()
+        gc.set_threshold(50_000, 20, 100)
 
     async def wait_until_ready(self) -> None:
         """Return when every actor has joined its group.
@@ -113,8 +117,8 @@ class Service:
             msg = "start() comes first"
             raise RuntimeError(msg)
         await self._starting
-        while self._consumers is None or self._consumers.not_joined:
-            await asyncio.sleep(0.02)
+        if self._consumers:
+            await self._consumers.wait_until_joined()
 
     async def stop(self) -> None:
         """Drain, commit, close; the database last, since batches still need it."""
@@ -192,7 +196,9 @@ async def _insist(attempt: Callable[[], Awaitable[object]], *passing: type[Excep
             "not up yet", cause=repr(state.outcome and state.outcome.exception()), tries=state.attempt_number
         ),
     )
-    await retrying(attempt)
+    async for again in retrying:
+        with again:
+            await attempt()
 
 
 class _Http:

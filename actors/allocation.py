@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from actors.assignment import Choice, assign
+from actors.assignment import assign
 from actors.batch import Actor, Outcome
 from actors.request import Request, request_of
 from actors.unknown import park_unknown

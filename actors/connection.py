@@ -29,10 +29,17 @@ def broker_of(settings: Settings, bootstrap_servers: str) -> KafkaBroker:
         client_id="firstbell",
         graceful_timeout=settings.graceful_timeout,
         security=_security(settings),
-        logger=logging.getLogger("faststream"),
+        logger=_library_log(),
         log_level=logging.DEBUG,
         apply_types=False,
     )
+
+
+def _library_log() -> logging.Logger:
+    """FastStream's own log: errors only, through our handler (its default logger brings one of its own)."""
+    logger = logging.getLogger("kafka.faststream")
+    logger.setLevel(logging.ERROR)
+    return logger
 
 
 @asynccontextmanager

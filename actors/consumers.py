@@ -18,6 +18,7 @@ from faststream.kafka.subscriber.usecase import BatchSubscriber
 from faststream.middlewares import AckPolicy
 
 from actors.runtime import Delivery, Redo
+from actors.tracing import correlation_id
 from contracts.base import Event
 from contracts.cloudevents import headers
 from contracts.record import Record
@@ -38,6 +39,11 @@ class Consumers:
         """Join every group, all at once: one after the other each waits for its own join."""
         await asyncio.gather(*(member.subscriber.start() for member in self._members))
 
+    async def wait_until_joined(self) -> None:
+        """Return when every actor has an assignment."""
+        for member in self._members:
+            await member.joined.wait()
+
     async def stop(self) -> None:
         """Stop fetching, finish the batches at hand, commit. A broker that is away is not waited for."""
         for member in self._members:
@@ -52,7 +58,7 @@ class Consumers:
     @property
     def not_joined(self) -> list[str]:
         """The actors without an assignment (an empty one counts as one)."""
-        return [member.delivery.actor.name for member in self._members if not member.joined]
+        return [member.delivery.actor.name for member in self._members if not member.joined.is_set()]
 
     @property
     def blocked(self) -> dict[str, str]:
@@ -70,7 +76,7 @@ class _Member(ConsumerRebalanceListener):  # type: ignore[misc]
 
     def __init__(self, broker: KafkaBroker, delivery: Delivery, settings: Settings) -> None:
         self.delivery = delivery
-        self.joined = False
+        self.joined = asyncio.Event()
         self._prefix = settings.topic_prefix
         self._idle = asyncio.Event()
         self._idle.set()
@@ -100,7 +106,7 @@ class _Member(ConsumerRebalanceListener):  # type: ignore[misc]
 
     async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
         """Let the batch at hand end before its partitions go to somebody else."""
-        self.joined = False
+        self.joined.clear()
         self.delivery.hurry()
         try:
             async with asyncio.timeout(self._bound):
@@ -110,7 +116,7 @@ class _Member(ConsumerRebalanceListener):  # type: ignore[misc]
 
     async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
         self.delivery.settle_down()
-        self.joined = True
+        self.joined.set()
         _log.info("joined", actor=self.delivery.actor.name, partitions=len(assigned))
 
     async def _consume(self, records: Sequence[ConsumerRecord]) -> None:
@@ -181,7 +187,7 @@ class Publisher:
                 topic=self._prefix + event.TOPIC,
                 key=event.message_key.encode(),
                 headers={name: value.decode() for name, value in headers(event, traceparent)},
-                correlation_id=traceparent.split("-")[1],
+                correlation_id=correlation_id(traceparent),
                 no_confirm=True,
             )
             for event, traceparent in events

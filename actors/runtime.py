@@ -18,8 +18,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 import metrics
 from actors.batch import Actor, Outcome
 from actors.fuse import Fuse
+from actors.tracing import correlation_id, correlation_ids, traced
 from contracts.base import Event
-from contracts.cloudevents import trace_of
 from contracts.decode import decode
 from contracts.parking import FulfilmentParked
 from contracts.record import Record
@@ -92,7 +92,8 @@ class Delivery:
         started = time.monotonic()
         try:
             await self._reached("received")
-            events, parked = await self._carry([_decoded(record) for record in records])
+            decoded = [_decoded(record) for record in records]
+            events, parked = await self._carry(decoded)
         except Redo as redo:
             self.blocked = str(redo)
             self._redone += 1
@@ -110,7 +111,7 @@ class Delivery:
             published=len(events),
             parked=len(parked),
             ms=round((time.monotonic() - started) * 1000, 1),
-            correlation_ids=_correlation_ids(records),
+            correlation_ids=correlation_ids(decoded),
         )
 
     async def _carry(self, records: list[Record]) -> tuple[list[Event], list[ParkedItem]]:
@@ -213,14 +214,8 @@ class Delivery:
             raise Redo(type(error).__name__) from error
 
     async def _announce(self, records: Sequence[Record], run: "_Run") -> None:
-        """Publish the events of everything committed, parked items too."""
-        traces = {payment_id: record for record in records if (payment_id := _payment_id(record))}
-        events = [*run.events, *(announcement(item) for item in run.parked)]
-        pairs = []
-        for event in events:
-            payment_id = getattr(event, "payment_id", None)
-            record = traces.get(payment_id)
-            pairs.append((event, trace_of(record.headers if record else (), payment_id)))
+        """Publish the events of everything committed, parked items too; then tell the log what was parked."""
+        pairs = traced([*run.events, *map(announcement, run.parked)], records)
         if not pairs:
             return
         try:
@@ -231,14 +226,15 @@ class Delivery:
             _log.warning("publishing failed", actor=self.actor.name, events=len(pairs), exc_info=error)
             raise Redo("publish") from error
         await self._reached("published")
-        for item in run.parked:
+        for item, (_, traceparent) in zip(run.parked, pairs[len(run.events) :], strict=True):
+            metrics.PARKED.labels(self.actor.name, item.reason).inc()
             _log.warning(
                 "parked",
                 actor=self.actor.name,
                 reason=item.reason,
                 parked_id=str(item.id),
                 payment_id=item.payment_id,
-                correlation_id=_trace_id(traces.get(item.payment_id), item.payment_id),
+                correlation_id=correlation_id(traceparent),
             )
 
     def _judge_readability(self, records: Sequence[Record]) -> None:
@@ -329,19 +325,6 @@ def _decoded(record: Record) -> Record:
 def _halves(records: list[Record]) -> list[list[Record]]:
     middle = len(records) // 2
     return [records[middle:], records[:middle]]
-
-
-def _payment_id(record: Record) -> str | None:
-    return getattr(record.event, "payment_id", None)
-
-
-def _trace_id(record: Record | None, payment_id: str | None) -> str:
-    return trace_of(record.headers if record else (), payment_id).split("-")[1]
-
-
-def _correlation_ids(records: Sequence[Record], most: int = 10) -> list[str]:
-    """The first few: enough to follow a purchase when traffic is light, no flood when it is not."""
-    return [_trace_id(record, _payment_id(record)) for record in records[:most]]
 
 
 async def _nowhere(_: str) -> None:

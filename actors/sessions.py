@@ -119,7 +119,6 @@ def _parking(record: Record, brief: Brief | None, reason: Parked) -> Parking:
 
 
 def _scheduled(brief: Brief, series: Scheduled) -> SessionsScheduled:
-    times = zip(series.numbers, series.starts, series.ends, strict=True)
     return SessionsScheduled(
         allocation_id=brief.allocation_id,
         payment_id=brief.payment_id,
@@ -127,11 +126,16 @@ def _scheduled(brief: Brief, series: Scheduled) -> SessionsScheduled:
         trainer_id=brief.trainer_id,
         course_id=brief.course_id,
         version=brief.version,
-        sessions=tuple(
-            SessionTime(number=number, starts_at=_instant(start), ends_at=_instant(end)) for number, start, end in times
-        ),
+        sessions=tuple(map(_session, series.numbers, series.starts, series.ends)),
         scheduled_at=series.scheduled_at,
     )
+
+
+# Thirty for each purchase, and many purchases share a slot: made once, and without a second validation
+# of what the database has checked.
+@lru_cache(maxsize=131072)
+def _session(number: int, start: int, end: int) -> SessionTime:
+    return SessionTime.model_construct(number=number, starts_at=_instant(start), ends_at=_instant(end))
 
 
 @lru_cache(maxsize=65536)

@@ -4,7 +4,7 @@ A command that can be read is answered, if only by a refusal: so whether a slot,
 makes sense is judged by who carries it out, not here.
 """
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
 from pydantic import BeforeValidator, Field, StrictInt, StrictStr, TypeAdapter
 
@@ -152,23 +152,6 @@ class CancelBulk(RepairCommand):
     bulk_id: Id
 
 
-COMMANDS = tuple(
-    kind.model_fields["command"].default
-    for kind in (
-        Retry,
-        Resume,
-        CreateSessions,
-        AssignTrainer,
-        RescheduleSessions,
-        EditAndRetry,
-        Dismiss,
-        Restore,
-        RetryWaiting,
-        Bulk,
-        CancelBulk,
-    )
-)
-
 RepairRequested = Annotated[
     Retry
     | Resume
@@ -183,6 +166,9 @@ RepairRequested = Annotated[
     | CancelBulk,
     Field(discriminator="command"),
 ]
+COMMANDS: tuple[str, ...] = tuple(
+    kind.model_fields["command"].default for kind in get_args(get_args(RepairRequested)[0])
+)
 repair_requested: TypeAdapter[RepairRequested] = TypeAdapter(RepairRequested)
 
 
@@ -220,5 +206,5 @@ class RepairCompleted(Event):
     allocation_id: OptionalOurId = None
     effects: Annotated[tuple[Effect, ...], default_if_missing(())] = ()
     digest: OptionalLine = None
-    refusal: Refusal | None = None
+    refusal: Annotated[Refusal | None, BeforeValidator(missing_if_empty)] = None
     completed_at: Instant

@@ -1,17 +1,12 @@
-"""The starter's side of a guard: who may start a server, starting it, finding it again, ending it.
-
-A server is claimed by a lock that its guard holds for as long as it lives. The kernel drops such a lock
-whatever kills the holder, so neither a power loss nor a process id given twice can make a dead server look alive.
-"""
+"""The starter's side of a guard: the folders of a server, starting it under a guard, ending it."""
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,8 +14,6 @@ from typing import Any
 from embedded.unavailable import EmbeddedUnavailable
 
 _PAUSE = 0.02
-_ENDING_SECONDS = 60.0
-_START_SECONDS = 300.0
 
 
 @dataclass(frozen=True)
@@ -83,85 +76,6 @@ def prepare_home(home: Path) -> None:
         raise EmbeddedUnavailable(f"Servers cannot be kept in {home} ({error.strerror})") from error
 
 
-def state_of(server: Server) -> dict[str, Any] | None:
-    """The facts of a server whose guard lives, else None."""
-    try:
-        facts = json.loads(server.state.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return facts if isinstance(facts, dict) and _is_held(server.lock) else None
-
-
-def _is_held(lock: Path) -> bool:
-    import fcntl  # noqa: PLC0415  (not on Windows)
-
-    with suppress(FileNotFoundError), lock.open("rb") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-    return False
-
-
-@contextmanager
-def starting(home: Path) -> Iterator[None]:
-    """Hold the home's start lock: of two that start at once, the second waits, and then joins."""
-    with (home / "run" / "start.lock").open("ab") as file:
-        if not _lock_within(file.fileno(), _START_SECONDS, lambda: False):
-            raise EmbeddedUnavailable(f"Another process has been starting servers in {home} for too long")
-        yield
-
-
-@contextmanager
-def claimed(server: Server, joinable: Callable[[], bool]) -> Iterator[int | None]:
-    """Claim the server, and give the lock's descriptor; None when it runs by now and can be joined.
-
-    Waits for a server that is about to end. What a killed guard has left behind is ended first.
-    """
-    with server.lock.open("ab") as file:
-        if _lock_within(file.fileno(), _ENDING_SECONDS, joinable):
-            _sweep(server)
-            yield file.fileno()
-        elif joinable():
-            yield None
-        else:
-            raise EmbeddedUnavailable(f"A {server.name} that runs in {server.home} neither answers nor ends")
-
-
-def _lock_within(descriptor: int, seconds: float, given_up: Callable[[], bool]) -> bool:
-    import fcntl  # noqa: PLC0415  (not on Windows)
-
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if given_up():
-                return False
-            time.sleep(_PAUSE)
-        else:
-            return True
-    return False
-
-
-def _sweep(server: Server) -> None:
-    """End a server that outlived its guard; a process id given to another program meanwhile is left alone."""
-    import psutil  # noqa: PLC0415  (comes with the extra)
-
-    try:
-        facts = json.loads(server.state.read_text(encoding="utf-8"))
-        left = psutil.Process(int(facts["pid"]))
-        if any(str(server.data) in part for part in left.cmdline()):
-            left.send_signal(signal.Signals[facts["stop"]])
-            with suppress(psutil.TimeoutExpired):
-                left.wait(_ENDING_SECONDS / 2)
-            left.kill()
-            left.wait(_ENDING_SECONDS / 2)
-    except (OSError, ValueError, KeyError, TypeError, psutil.Error):
-        pass
-    server.state.unlink(missing_ok=True)
-
-
 def spawn(server: Server, lock: int, command: Command, *, record: bool) -> subprocess.Popen[bytes]:
     """Start the command under a guard that holds the lock; with `record` its facts are kept while it runs."""
     order = {
@@ -180,7 +94,7 @@ def spawn(server: Server, lock: int, command: Command, *, record: bool) -> subpr
     }
     script = Path(__file__).with_name("guard.py")
     with server.log.open("ab") as log:
-        return subprocess.Popen(
+        return subprocess.Popen(  # noqa: S603  (a script of ours)
             [sys.executable, "-I", "-S", str(script), json.dumps(order)],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,

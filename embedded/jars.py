@@ -42,7 +42,12 @@ class Jar:
 def locked(lock: Path = LOCK) -> list[Jar]:
     """Read the lock: `group:artifact:version sha256` a line, `#` begins a comment."""
     lines = (line.split("#")[0].split() for line in lock.read_text(encoding="utf-8").splitlines())
-    return [Jar(*coordinates.split(":"), sha256) for coordinates, sha256 in filter(None, lines)]
+    return [_jar(*line) for line in lines if line]
+
+
+def _jar(coordinates: str, sha256: str) -> Jar:
+    group, artifact, version = coordinates.split(":")
+    return Jar(group, artifact, version, sha256)
 
 
 def resolve(

@@ -82,9 +82,7 @@ def launch(server: Server, lock: int, progress: Callable[[str], None]) -> tuple[
     sockets, passing = _socket_folder(server, account)
     options = [part for name, value in SETTINGS.items() for part in ("-c", f"{name}={value}")]
     argv = [str(programs / "postgres"), "-D", str(server.data / "data"), "-k", sockets, "-p", "5432", *options]
-    command = replace(
-        _command(server, account, argv), facts={"sockets": sockets}, remove=[sockets] if passing else []
-    )
+    command = replace(_command(server, account, argv), facts={"sockets": sockets}, remove=[sockets] if passing else [])
     return guarded.spawn(server, lock, command, record=True), sockets
 
 
@@ -104,7 +102,7 @@ def await_ready(server: Server, guard: subprocess.Popen[bytes], sockets: str) ->
 
 def _client(program: str, *arguments: str) -> bool:
     """Run one of PostgreSQL's client programs as the superuser, without the user's own settings."""
-    done = subprocess.run(
+    done = subprocess.run(  # noqa: S603  (a program of the wheel)
         [_programs() / program, "-U", "postgres", "-p", "5432", *arguments],
         check=False,
         env={"LC_ALL": "C"},

@@ -29,7 +29,8 @@ def resolve(*wanted: tuple[str, str, str]) -> dict[tuple[str, str, str], str]:
         pom, out = Path(folder, "pom.xml"), Path(folder, "jars")
         pom.write_text(_POM.format(dependencies="".join(_DEPENDENCY.format(*one) for one in wanted)), encoding="utf-8")
         goal = ["dependency:copy-dependencies", "-DincludeScope=runtime", "-Dmdep.useRepositoryLayout=true"]
-        subprocess.run(["mvn", "-q", "-B", "-f", pom, *goal, f"-DoutputDirectory={out}"], check=True)
+        mvn = ["mvn", "-q", "-B", "-f", str(pom), *goal, f"-DoutputDirectory={out}"]
+        subprocess.run(mvn, check=True)  # noqa: S603  (Maven is found on the path)
         return {_coordinates(jar.relative_to(out)): _sha256(jar) for jar in out.rglob("*.jar")}
 
 

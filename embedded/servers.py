@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from embedded import guarded, kafka, postgres
+from embedded import claims, guarded, kafka, postgres
 from embedded.guarded import Server
 from embedded.unavailable import EmbeddedUnavailable
 
@@ -50,7 +50,7 @@ def servers(
     guarded.prepare_home(home)
     guards: list[subprocess.Popen[bytes]] = []
     try:
-        with guarded.starting(home):
+        with claims.starting(home):
             _start_missing(home, guards, progress, kafka=kafka, postgres=postgres)
             broker = _kafka_at(home) if kafka else None
             database = _postgres_at(home) if postgres else None
@@ -70,22 +70,22 @@ def _start_missing(
     postgres: bool,
 ) -> None:
     """Start what does not run; each guard is added to `guards` as soon as it is there. Both start at the same time."""
-    with ExitStack() as claims:
+    with ExitStack() as held:
         launched = None
         if postgres:
-            launched = _launch_postgres(home, claims, guards, progress)
+            launched = _launch_postgres(home, held, guards, progress)
         if kafka:
-            _start_kafka(home, claims, guards, progress)
+            _start_kafka(home, held, guards, progress)
         if launched:
             launched()
 
 
 def _launch_postgres(
-    home: Path, claims: ExitStack, guards: list[subprocess.Popen[bytes]], progress: Callable[[str], None]
+    home: Path, held: ExitStack, guards: list[subprocess.Popen[bytes]], progress: Callable[[str], None]
 ) -> Callable[[], None] | None:
     """Launch it, and give what waits for it; None when it is joined."""
     server = Server("postgres", home)
-    lock = claims.enter_context(guarded.claimed(server, lambda: _postgres_at(home) is not None))
+    lock = held.enter_context(claims.claimed(server, lambda: _postgres_at(home) is not None))
     if lock is None:
         return None
     guard, sockets = postgres.launch(server, lock, progress)
@@ -94,19 +94,19 @@ def _launch_postgres(
 
 
 def _start_kafka(
-    home: Path, claims: ExitStack, guards: list[subprocess.Popen[bytes]], progress: Callable[[str], None]
+    home: Path, held: ExitStack, guards: list[subprocess.Popen[bytes]], progress: Callable[[str], None]
 ) -> None:
     server = Server("kafka", home)
-    lock = claims.enter_context(guarded.claimed(server, lambda: _kafka_at(home) is not None))
+    lock = held.enter_context(claims.claimed(server, lambda: _kafka_at(home) is not None))
     if lock is not None:
         guards.append(kafka.start(server, lock, progress))
 
 
 def _kafka_at(home: Path) -> str | None:
-    state = guarded.state_of(Server("kafka", home))
+    state = claims.state_of(Server("kafka", home))
     return state["address"] if state and kafka.answers(state["address"]) else None
 
 
 def _postgres_at(home: Path) -> str | None:
-    state = guarded.state_of(Server("postgres", home))
+    state = claims.state_of(Server("postgres", home))
     return postgres.address(state["sockets"]) if state and postgres.answers(state["sockets"]) else None

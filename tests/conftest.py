@@ -8,7 +8,7 @@ import os
 import tempfile
 import uuid
 from collections.abc import AsyncIterator, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 
 import asyncpg
@@ -63,11 +63,15 @@ def kafka() -> str:
 @pytest.fixture
 async def database_url() -> AsyncIterator[str]:
     """A database of this test's own, with the schema of this release."""
-    server = os.environ["FIRSTBELL_TEST_DATABASE"]
-    name = f"test_{uuid.uuid4().hex[:12]}"
-    await _execute(server, f"CREATE DATABASE {name} TEMPLATE {os.environ['FIRSTBELL_TEST_TEMPLATE']}")
-    yield database_named(server, name)
-    await _execute(server, f"DROP DATABASE {name} (FORCE)")
+    async with a_database() as url:
+        yield url
+
+
+@pytest.fixture
+async def second_database_url() -> AsyncIterator[str]:
+    """Another one, for what is compared."""
+    async with a_database() as url:
+        yield url
 
 
 @pytest.fixture
@@ -94,6 +98,16 @@ def addresses(kafka: str, database_url: str) -> Addresses:
 def settings(tmp_path: Path) -> Iterator[Settings]:
     """Settings of a deployment of its own on the shared broker: its topics and groups have a prefix."""
     yield Settings(topic_prefix=f"t{uuid.uuid4().hex[:10]}.", home=tmp_path, port=0, partitions=3)
+
+
+@asynccontextmanager
+async def a_database() -> AsyncIterator[str]:
+    """A copy of the template, dropped at the end."""
+    server = os.environ["FIRSTBELL_TEST_DATABASE"]
+    name = f"test_{uuid.uuid4().hex[:12]}"
+    await _execute(server, f"CREATE DATABASE {name} TEMPLATE {os.environ['FIRSTBELL_TEST_TEMPLATE']}")
+    yield database_named(server, name)
+    await _execute(server, f"DROP DATABASE {name} (FORCE)")
 
 
 def database_named(url: str, name: str) -> str:

@@ -120,7 +120,17 @@ _BY_NAME: dict[str, st.SearchStrategy[Any]] = {
     "force": st.lists(st.sampled_from(["distance", "hours", "course"]), max_size=2),
 }
 _ANY_JSON = frozenset(
-    "purchaseTier groupSize timeSlot date daysOfWeek preferredTimeSlot preferredDate timezone".split()  # noqa: SIM905
+    {
+        "purchaseTier",
+        "sessionCount",
+        "groupSize",
+        "timeSlot",
+        "date",
+        "daysOfWeek",
+        "preferredTimeSlot",
+        "preferredDate",
+        "timezone",
+    }
 )
 _PARTS: dict[tuple[type[Contract], str], type[Contract]] = {
     (PaymentSucceeded, "metadata"): PaymentMetadata,
@@ -137,12 +147,14 @@ def _field(model: type[Contract], name: str, value: Any) -> st.SearchStrategy[An
     part = _PARTS.get((model, name))
     if part is not None:
         return messages(part, value) if isinstance(value, dict) else st.lists(messages(part, value[0]), max_size=2)
-    if model is PaymentMetadata and name in _ANY_JSON | {"sessionCount"}:
+    if model is PaymentMetadata and name in _ANY_JSON:
         return values.filter(lambda found: found not in ("", None))
-    if name in _KEPT or model in _COMMAND_TYPES and name in {"step", "apply", "command"}:
+    if name in _KEPT or (model in _COMMAND_TYPES and name in {"step", "apply", "command"}):
         return st.just(value)
-    if name in _BY_NAME:
-        return _BY_NAME[name]
+    return _BY_NAME[name] if name in _BY_NAME else _by_kind(name, value)
+
+
+def _by_kind(name: str, value: Any) -> st.SearchStrategy[Any]:
     if name.endswith(("At", "Until")):
         return _instants
     if name.endswith("Id"):
@@ -175,6 +187,6 @@ def messages_of(topic: str) -> st.SearchStrategy[dict[str, Any]]:
     contract = TOPICS[topic].contract
     if isinstance(contract, TypeAdapter):
         return st.one_of(
-            messages(type(contract.validate_python(a_command(fields))), a_command(fields)) for fields in COMMANDS
+            [messages(type(contract.validate_python(a_command(fields))), a_command(fields)) for fields in COMMANDS]
         )
     return messages(contract, example(topic))

@@ -35,7 +35,13 @@ def a_wish(key, student_no=None, *, series=None, place=HOME, at_home=True):
 def chosen(asked, *, trainers=(), students=(), weights=EVEN):
     """Choose among candidates given as numbers or (number, km); return keys with numbers or classes."""
     pairs = [
-        (wish, [Candidate(a_trainer(no), km) for no, km in (one if isinstance(one, tuple) else (one, 0.0) for one in some)])
+        (
+            wish,
+            [
+                Candidate(a_trainer(no), km)
+                for no, km in (one if isinstance(one, tuple) else (one, 0.0) for one in some)
+            ],
+        )
         for wish, some in asked
     ]
     covered = [wish.series for wish, _ in asked]
@@ -44,7 +50,8 @@ def chosen(asked, *, trainers=(), students=(), weights=EVEN):
         for who, series in bookings:
             occupancy.book(who, series)
     return {
-        key: one.trainer.no if isinstance(one, Candidate) else one for key, one in choose(pairs, busy, met, weights).items()
+        key: one.trainer.no if isinstance(one, Candidate) else one
+        for key, one in choose(pairs, busy, met, weights).items()
     }
 
 
@@ -112,8 +119,12 @@ def test_two_wishes_of_one_key_are_a_mistake():
         chosen([(a_wish("1"), [1]), (a_wish("1"), [1])])
 
 
-times = st.builds(a_series, st.integers(190, 200).map(lambda five: five * 5), st.sampled_from([127, 1, 6, 24]), st.integers(1, 5))
-offers = st.lists(st.tuples(st.integers(1, 5), st.sampled_from([0.0, 1.0, 2.5])), max_size=5, unique_by=lambda one: one[0])
+times = st.builds(
+    a_series, st.integers(190, 200).map(lambda five: five * 5), st.sampled_from([127, 1, 6, 24]), st.integers(1, 5)
+)
+offers = st.lists(
+    st.tuples(st.integers(1, 5), st.sampled_from([0.0, 1.0, 2.5])), max_size=5, unique_by=lambda one: one[0]
+)
 batches = st.lists(st.tuples(st.integers(1, 6), times, offers), max_size=9)
 bookings = st.lists(st.tuples(st.integers(1, 5), times), max_size=3)
 
@@ -123,7 +134,9 @@ def overlap(a, b):
 
 
 def asked(batch):
-    return [(a_wish(f"{number:02}", student, series=series), some) for number, (student, series, some) in enumerate(batch)]
+    return [
+        (a_wish(f"{number:02}", student, series=series), some) for number, (student, series, some) in enumerate(batch)
+    ]
 
 
 @settings(max_examples=400)
@@ -155,7 +168,9 @@ def test_neither_the_order_of_the_wishes_nor_of_the_candidates_matters(batch, tr
     wishes = asked(batch)
     shuffled = [(wish, random.sample(some, len(some))) for wish, some in random.sample(wishes, len(wishes))]
 
-    assert chosen(shuffled, trainers=trainers, students=students) == chosen(wishes, trainers=trainers, students=students)
+    assert chosen(shuffled, trainers=trainers, students=students) == chosen(
+        wishes, trainers=trainers, students=students
+    )
 
 
 def explained(trainers, wish, *, booked=(), absences=()):

@@ -12,7 +12,14 @@ from domain.schedule import series_of, session_starts
 from domain.slots import Slot
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-ZONES = ("Asia/Kolkata", "Europe/London", "America/New_York", "Australia/Lord_Howe", "Pacific/Auckland", "Africa/Casablanca")
+ZONES = (
+    "Asia/Kolkata",
+    "Europe/London",
+    "America/New_York",
+    "Australia/Lord_Howe",
+    "Pacific/Auckland",
+    "Africa/Casablanca",
+)
 windows = st.builds(
     lambda days, start, length: Window(days, start, min(start + length, start + 1439)),
     st.integers(1, 127), st.integers(0, 1439), st.integers(1, 1440),
@@ -90,7 +97,9 @@ def test_windows_join_where_they_touch_also_over_midnight_and_from_sunday_to_mon
 
 
 def test_monday_evening_and_tuesday_night_hold_a_lesson_over_midnight_of_monday_only():
-    hours = parse_hours([{"days": ["mon"], "from": "18:00", "to": "24:00"}, {"days": ["tue"], "from": "00:00", "to": "02:00"}])
+    hours = parse_hours(
+        [{"days": ["mon"], "from": "18:00", "to": "24:00"}, {"days": ["tue"], "from": "00:00", "to": "02:00"}]
+    )
     week = a_series(day=date(2026, 11, 30), count=7, at=1410)
 
     outside = outside_hours(week, hours, "Asia/Kolkata")

@@ -15,7 +15,9 @@ ZONES = ("Asia/Kolkata", "Europe/London", "Australia/Lord_Howe", "America/New_Yo
 
 def series(*, grain=1, last=date(2027, 1, 20)):
     return st.builds(
-        lambda day, days, count, at, minutes, zone: series_of(day, days, count, Slot(at * grain, minutes * grain), zone),
+        lambda day, days, count, at, minutes, zone: series_of(
+            day, days, count, Slot(at * grain, minutes * grain), zone
+        ),
         st.dates(date(2026, 12, 1), last),
         st.sampled_from([127, 127, 1, 5, 0b1010100]),
         st.integers(1, 40),
@@ -91,7 +93,9 @@ def test_a_released_booking_leaves_everything_as_it_was(asked):
 
 
 def test_the_grain_is_five_minutes_only_where_every_series_lies_on_it():
-    grains = [Occupancy(asked).grain for asked in ([a_series()], [a_series(), a_series("16:03")], [a_series(minutes=61)], [])]
+    grains = [
+        Occupancy(asked).grain for asked in ([a_series()], [a_series(), a_series("16:03")], [a_series(minutes=61)], [])
+    ]
 
     assert grains == [5, 1, 1, 5]
 

@@ -67,7 +67,9 @@ def test_null_and_empty_are_missing(missing, field):
     assert fingerprint(a_payment(**{field: missing})) == fingerprint(without)
 
 
-@pytest.mark.parametrize(("field", "default"), [("coinsRedeemed", 0), ("groupSize", 1), ("daysOfWeek", "mon tue wed thu fri sat sun")])
+@pytest.mark.parametrize(
+    ("field", "default"), [("coinsRedeemed", 0), ("groupSize", 1), ("daysOfWeek", "mon tue wed thu fri sat sun")]
+)
 def test_saying_the_default_is_saying_nothing(field, default):
     assert fingerprint(a_payment(**{field: default})) == fingerprint(a_payment(**{field: None}))
 

@@ -48,9 +48,7 @@ def test_a_student_in_the_circle_stands_in_one_of_its_cells(centre, radius, bear
     assume(cells is not None)
     angle, north = share * radius / 6371.0088, math.radians(centre.latitude)
     sine = math.sin(north) * math.cos(angle) + math.cos(north) * math.sin(angle) * math.cos(bearing)
-    turn = math.atan2(
-        math.sin(bearing) * math.sin(angle) * math.cos(north), math.cos(angle) - math.sin(north) * sine
-    )
+    turn = math.atan2(math.sin(bearing) * math.sin(angle) * math.cos(north), math.cos(angle) - math.sin(north) * sine)
     east = (centre.longitude + math.degrees(turn) + 540) % 360 - 180
     student = Place(math.degrees(math.asin(max(-1, min(1, sine)))), east)
 

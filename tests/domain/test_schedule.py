@@ -75,7 +75,12 @@ def test_the_wall_shows_the_slot_on_the_right_days_unless_the_clocks_skip_it(day
         # 01:30 comes twice on 7 November: it is the first
         ("America/New_York", date(2027, 11, 6), 90, ["2027-11-06T05:30Z", "2027-11-07T05:30Z", "2027-11-08T06:30Z"]),
         # half an hour: 02:15 on 4 October is 02:45 of the new time
-        ("Australia/Lord_Howe", date(2026, 10, 3), 135, ["2026-10-02T15:45Z", "2026-10-03T15:45Z", "2026-10-04T15:15Z"]),
+        (
+            "Australia/Lord_Howe",
+            date(2026, 10, 3),
+            135,
+            ["2026-10-02T15:45Z", "2026-10-03T15:45Z", "2026-10-04T15:15Z"],
+        ),
         ("Australia/Lord_Howe", date(2027, 4, 3), 105, ["2027-04-02T14:45Z", "2027-04-03T14:45Z", "2027-04-04T15:15Z"]),
         # 30 December 2011 was skipped: a day of no hours moves forward by a day
         ("Pacific/Apia", date(2011, 12, 29), 960, ["2011-12-30T02:00Z", "2011-12-31T02:00Z", "2011-12-31T02:00Z"]),
@@ -127,7 +132,9 @@ def test_the_wall_of_any_instant_is_that_of_zoneinfo(naive, zone):
 
     shift = next(shift for change, shift in zip(changes[::-1], shifts[::-1], strict=True) if change <= minute)
 
-    assert timedelta(minutes=shift) == instant.astimezone(ZoneInfo(zone)).utcoffset() // timedelta(minutes=1) * timedelta(minutes=1)
+    assert timedelta(minutes=shift) == instant.astimezone(ZoneInfo(zone)).utcoffset() // timedelta(
+        minutes=1
+    ) * timedelta(minutes=1)
 
 
 @pytest.mark.parametrize("zone", RESTLESS)

@@ -14,7 +14,14 @@ from errors import ScheduleInvalid
 DASHES = ("-", "\u2010", "\u2011", "\u2012", "\u2013", "\u2014", "\u2015", "\u2212", "\uff0d")
 SPACES = ("", " ", "  ", "\u202f", "\u00a0", "\u2009", "\t")
 NAMES = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
-ZONES = ("Asia/Kolkata", "America/New_York", "Europe/London", "Pacific/Kiritimati", "Pacific/Pago_Pago", "Australia/Lord_Howe")
+ZONES = (
+    "Asia/Kolkata",
+    "America/New_York",
+    "Europe/London",
+    "Pacific/Kiritimati",
+    "Pacific/Pago_Pago",
+    "Australia/Lord_Howe",
+)
 minutes_of_day = st.integers(0, 1439)
 lengths = st.integers(15, 720)
 
@@ -107,7 +114,10 @@ def test_any_text_is_a_slot_within_the_limits_or_refused(text):
     assert 15 <= slot.minutes <= 720
 
 
-@given(st.dates(), st.sampled_from(["{}", " {} ", "{}T00:00:00", "{}T09:30", "{} 23:59:59.999", "{}T00:00:00Z", "{}t00:00z"]))
+@given(
+    st.dates(),
+    st.sampled_from(["{}", " {} ", "{}T00:00:00", "{}T09:30", "{} 23:59:59.999", "{}T00:00:00Z", "{}t00:00z"]),
+)
 def test_a_date_and_a_time_without_offset_and_midnight_mean_the_date_as_written(day, written):
     days = {parse_date(written.format(day.isoformat()), zone) for zone in ZONES}
 
@@ -127,9 +137,7 @@ def test_midnight_as_written_with_any_offset_means_the_date_as_written(day, hour
     assert read == day
 
 
-@given(
-    st.datetimes(datetime(1900, 1, 2), datetime(2200, 1, 1)), st.integers(-14 * 60, 14 * 60), st.sampled_from(ZONES)
-)
+@given(st.datetimes(datetime(1900, 1, 2), datetime(2200, 1, 1)), st.integers(-14 * 60, 14 * 60), st.sampled_from(ZONES))
 def test_any_other_instant_means_its_date_in_the_zone_of_the_student(local, offset, zone):
     moment = local.replace(tzinfo=timezone(timedelta(minutes=offset)))
 
@@ -195,7 +203,9 @@ def test_no_days_are_all_days(missing):
     assert parse_days(missing) == 127
 
 
-@pytest.mark.parametrize("value", [1, True, 0, [1], ["mo"], ["mon", "funday"], {"mon": True}, "weekdays", [["mon"]], 3.5])
+@pytest.mark.parametrize(
+    "value", [1, True, 0, [1], ["mo"], ["mon", "funday"], {"mon": True}, "weekdays", [["mon"]], 3.5]
+)
 def test_these_are_no_days(value):
     with pytest.raises(ScheduleInvalid) as refused:
         parse_days(value)
@@ -203,7 +213,9 @@ def test_these_are_no_days(value):
     assert refused.value.facts["field"] == "daysOfWeek"
 
 
-@pytest.mark.parametrize("name", ["Asia/Kolkata", "Asia/Calcutta", "UTC", " Europe/London ", "America/Argentina/Ushuaia", "Etc/GMT+5"])
+@pytest.mark.parametrize(
+    "name", ["Asia/Kolkata", "Asia/Calcutta", "UTC", " Europe/London ", "America/Argentina/Ushuaia", "Etc/GMT+5"]
+)
 def test_names_of_zones_are_taken(name):
     zone = parse_zone(name)
 

@@ -14,7 +14,9 @@ INVALID = (0, -1, 366, 10**400, 30.5, float("nan"), float("inf"), True, False, "
 ODD = ("30 lessons", "3 0", "٣٠", "30 sessions!", "x" * 5000, [30], {"count": 30}, b"30", "\ud800", "a\0b")
 
 
-@given(count=st.integers(1, 365), written=st.sampled_from(["{}", " {} ", "{} sessions", "{}SESSIONS", "{}\u202fSession"]))
+@given(
+    count=st.integers(1, 365), written=st.sampled_from(["{}", " {} ", "{} sessions", "{}SESSIONS", "{}\u202fSession"])
+)
 def test_the_tier_is_read_however_it_is_written(count, written):
     counts = [session_count(value, None) for value in (count, float(count), written.format(count))]
 

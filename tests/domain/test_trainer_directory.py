@@ -61,7 +61,9 @@ def scanned(trainers, wish):
     for trainer in sorted(trainers, key=lambda one: one.id):
         counts = wish.at_home and wish.place is not None
         km = distance_km(trainer.place, wish.place) if counts and trainer.place else 0.0
-        near = not counts or (trainer.place is not None and km <= (inf if trainer.radius_km is None else trainer.radius_km))
+        near = not counts or (
+            trainer.place is not None and km <= (inf if trainer.radius_km is None else trainer.radius_km)
+        )
         works = not outside_hours(wish.series, trainer.hours, trainer.zone)
         if trainer.active and wish.course in trainer.courses and works and near:
             found.append((trainer, km))

@@ -134,7 +134,8 @@ CREATE TABLE purchases (
                                AND amount_minor IS NOT NULL AND currency IS NOT NULL AND fingerprint IS NOT NULL)),
     CHECK ((state = 'refunded') = (refunded_at IS NOT NULL))
 );
-COMMENT ON TABLE purchases IS 'One line per purchase; its row is the lock of the purchase. A refund that comes first leaves a row without payload.';
+COMMENT ON TABLE purchases IS
+    'One line per purchase; its row is its lock. A refund that comes first leaves a row without payload.';
 CREATE INDEX purchases_by_student ON purchases (student_id);
 
 CREATE TABLE enrollments (
@@ -169,8 +170,10 @@ CREATE TABLE allocations (
     scheduled_at  timestamptz,
     CHECK (NOT (provisional AND scheduled_at IS NOT NULL))
 );
-COMMENT ON COLUMN allocations.metadata IS 'sessionCount, sessionCountSource, date, timeSlot, daysOfWeek, timezone, learningMode.';
-COMMENT ON COLUMN allocations.latitude IS 'Where the sessions take place, set when they are created; null for online lessons.';
+COMMENT ON COLUMN allocations.metadata IS
+    'sessionCount, sessionCountSource, date, timeSlot, daysOfWeek, timezone, learningMode.';
+COMMENT ON COLUMN allocations.latitude IS
+    'Where the sessions take place, set when they are created; null for online lessons.';
 
 -- The trainer's range stands before the times: the reverse order made an insert nine times slower.
 CREATE TABLE bookings (

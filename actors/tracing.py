@@ -1,0 +1,34 @@
+"""One correlation id through all hops: the trace id that upstream sent, or one made from the payment id."""
+
+from collections.abc import Sequence
+
+from contracts.base import Event
+from contracts.cloudevents import trace_of
+from contracts.record import Record
+
+
+def traced(events: Sequence[Event], records: Sequence[Record]) -> list[tuple[Event, str]]:
+    """Each event with the traceparent of the record of its purchase."""
+    carriers = {payment_of(record): record for record in records}
+    pairs = []
+    for event in events:
+        payment_id = getattr(event, "payment_id", None)
+        carrier = carriers.get(payment_id)
+        pairs.append((event, trace_of(carrier.headers if carrier else (), payment_id)))
+    return pairs
+
+
+def correlation_ids(records: Sequence[Record], most: int = 10) -> list[str]:
+    """The ids of the first few: enough to follow a purchase in light traffic, no flood in heavy."""
+    return [correlation_id(trace_of(record.headers, payment_of(record))) for record in records[:most]]
+
+
+def correlation_id(traceparent: str) -> str:
+    """The trace id of a traceparent: what logs and the header `correlation_id` carry."""
+    return traceparent.split("-")[1]
+
+
+def payment_of(record: Record) -> str | None:
+    """The payment that a record is about, None where it tells none."""
+    payment_id: str | None = getattr(record.event, "payment_id", None)
+    return payment_id
