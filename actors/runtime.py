@@ -117,27 +117,29 @@ class Delivery:
     async def _carry(self, records: list[Record]) -> tuple[list[Event], list[ParkedItem]]:
         if self._fuse.tripped:
             await self._probe(records)
-        self._judge_readability(records)
+        suspicious = [record for record in records if _unreadable_of_ours(record)]
         run = _Run()
         try:
-            await self._divide(records, run)
+            await self._divide([record for record in records if not _unreadable_of_ours(record)], run)
             await self._insist(run)
+            # After the others: how many of them went through tells a broken deploy from a stray record.
+            self._fuse.failed(len(suspicious))
+            self._hold_if_tripped()
+            await self._divide(suspicious, run, counted=False)
         finally:
             # What is committed is announced even when the rest has to come again.
             await self._announce(records, run)
         return run.events, run.parked
 
-    async def _divide(self, records: list[Record], run: "_Run") -> None:
+    async def _divide(self, records: list[Record], run: "_Run", *, counted: bool = True) -> None:
         """Do the batch in one transaction, or in halves, down to the records that fail by themselves."""
-        parts = [records]
+        parts = [records] if records else []
         while parts:
             part = parts.pop()
             try:
                 await self._persist(part, run)
-                self._fuse.succeeded(len(part))
-            except (Transient, BadValue, Redo) as error:
-                if isinstance(error, Redo):
-                    raise
+                self._fuse.succeeded(len(part) if counted else 0)
+            except (Transient, BadValue) as error:
                 if len(part) == 1 and isinstance(error, BadValue):
                     await self._park_alone(part[0], RefusedByDatabase(detail=str(error.args[0])), run)
                 elif len(part) == 1 or not isinstance(error, BadValue | Contended):
@@ -237,27 +239,21 @@ class Delivery:
                 correlation_id=correlation_id(traceparent),
             )
 
-    def _judge_readability(self, records: Sequence[Record]) -> None:
-        """Unreadable records on topics that we write look like a broken deploy; on others they just park."""
-        bad = sum(isinstance(r.event, Unreadable) and not TOPICS[r.topic].outside for r in records)
-        if bad:
-            self._fuse.failed(bad)
-            self._hold_if_tripped()
-
     async def _probe(self, records: list[Record]) -> None:
         """While the fuse is tripped: wait for the next probe, then let a small batch try."""
         if self._fuse.wait > 0:
             await self._sleep(min(self._fuse.wait, self._patience.longest_pause))
             raise Redo("fuse")
-        few = records[:10]
+        few = [record for record in records if not _unreadable_of_ours(record)][:10]
         try:
-            if any(isinstance(r.event, Unreadable) and not TOPICS[r.topic].outside for r in few):
-                raise Redo("fuse")
             await self._transact(few)
         except Exception as error:  # whatever it is, the fuse stays tripped
             self._fuse.hold()
             _log.warning("fuse stays tripped", actor=self.actor.name, cause=repr(error))
             raise Redo("fuse") from error
+        if not few:
+            self._fuse.hold()
+            raise Redo("fuse")
         self._fuse.close()
         _log.info("fuse closed", actor=self.actor.name)
 
@@ -320,6 +316,11 @@ def _decoded(record: Record) -> Record:
         return replace(record, event=decode(record.topic, record.key, record.value))
     except Unreadable as unreadable:
         return replace(record, event=unreadable)
+
+
+def _unreadable_of_ours(record: Record) -> bool:
+    """Nobody can read it, and it is we who write this topic: that looks like a broken deploy."""
+    return isinstance(record.event, Unreadable) and not TOPICS[record.topic].outside
 
 
 def _halves(records: list[Record]) -> list[list[Record]]:

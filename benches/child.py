@@ -1,14 +1,16 @@
 """What the bench's own processes have in common: they say when they are ready, and end with their parent."""
 
 import asyncio
-import cProfile
 import signal
 import sys
 from collections.abc import Callable, Coroutine
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import uvloop
+
+from benches.sampler import sampled
 
 READY = "ready"
 
@@ -40,12 +42,6 @@ def say(line: str) -> None:
 
 
 def run(main: Callable[[], Coroutine[Any, Any, None]], profile: Path | None = None) -> None:
-    """Run on uvloop; with `profile`, write the statistics of cProfile there at the end."""
-    if profile is None:
+    """Run on uvloop; with `profile`, sample where the time goes and write it there at the end."""
+    with sampled(profile) if profile else nullcontext():
         uvloop.run(main())
-        return
-    profiler = cProfile.Profile()
-    try:
-        profiler.runcall(uvloop.run, main())
-    finally:
-        profiler.dump_stats(profile)

@@ -15,7 +15,6 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from actors.runtime import Delivery
 from benches.baseline import BATCHES
-from benches.stage import fresh_database
 from benches.workload import Workload
 from contracts.base import Event
 from contracts.record import Record
@@ -29,11 +28,13 @@ _OTHERS = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_databas
 
 
 async def counted(database_url: str, workload: Workload) -> dict[str, Any]:
-    """Statements by batch size and actor, and `[inserted, updated, deleted]` rows by table for all batches together."""
-    async with fresh_database(database_url, "bench_counts", workload) as url:
-        before = await _rows(url)
-        statements = await _statements(url, workload)
-        after = await _rows(url)
+    """Statements by batch size and actor, and `[inserted, updated, deleted]` rows by table for all batches together.
+
+    The database holds the workload's directory and nothing else, and nobody else is connected to it.
+    """
+    before = await _rows(database_url)
+    statements = await _statements(database_url, workload)
+    after = await _rows(database_url)
     written = {table: [new - old for new, old in zip(after[table], before[table], strict=True)] for table in after}
     return {"statements": statements, "rows": {table: rows for table, rows in sorted(written.items()) if any(rows)}}
 

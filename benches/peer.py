@@ -8,7 +8,6 @@ times), parking, retries, the fuse, CloudEvents headers and traces, metrics, log
 """
 
 import asyncio
-import json
 import os
 import sys
 from collections.abc import Awaitable, Callable, Sequence
@@ -82,7 +81,7 @@ async def _hop(
         async with pool.acquire() as db:
             events = await step(db, values)
         futures = [
-            await producer.send(prefix + topic, json.dumps(event, separators=(",", ":")).encode(), payment_id.encode())
+            await producer.send(prefix + topic, peer_steps.encoded(event), payment_id.encode())
             for topic, payment_id, event in events
         ]
         await asyncio.gather(*futures)

@@ -169,6 +169,11 @@ async def schedule(db: asyncpg.Connection, values: Sequence[bytes]) -> Events:
     ]
 
 
+def encoded(event: dict[str, Any]) -> bytes:
+    """The value of an event."""
+    return json.dumps(event, separators=(",", ":")).encode()
+
+
 def _payment_ids(values: Sequence[bytes]) -> list[str]:
     return sorted({json.loads(value)["paymentId"] for value in values})
 

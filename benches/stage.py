@@ -64,7 +64,7 @@ async def staged(arena: Arena, contender: str, number: int) -> AsyncIterator[Sta
             "BENCH_PURCHASES": str(arena.workload.purchases),
             "BENCH_FIRST_DAY": arena.workload.first_day.isoformat(),
         }
-        profile = (str(arena.folder / f"{name}.prof"),) if arena.profile else ()
+        profile = (str(arena.folder / f"{name}.profile.txt"),) if arena.profile else ()
         log = arena.folder / f"{name}.log"
         connection = await asyncpg.connect(url)
         try:

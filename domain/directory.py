@@ -113,12 +113,13 @@ class Directory:
     def _within(self, wish: Wish, place: Place) -> list[Candidate]:
         here = vector(place)
         near = self._near.get((wish.course, cell_of(place)), {})
-        found = []
-        for entries in (near, self._far.get(wish.course, {})):
-            for _, _, point, radius_km, candidate in _working(entries.values(), wish.series):
-                if point is not None and (km := vector_km(point, here)) <= radius_km:
-                    found.append(Candidate(candidate.trainer, km))
-        return found
+        far = self._far.get(wish.course)
+        entries = _working([*near.values(), *far.values()] if far else near.values(), wish.series)
+        return [
+            Candidate(candidate.trainer, km)
+            for _, _, point, radius_km, candidate in entries
+            if point is not None and (km := vector_km(point, here)) <= radius_km
+        ]
 
     def _forget(self, trainer: Trainer) -> None:
         cells = _cells(trainer) or ()
@@ -171,11 +172,14 @@ def _cells(trainer: Trainer) -> list[Cell] | None:
     return cells_within(trainer.place, _radius(trainer))
 
 
-def _working(entries: Iterable[_Entry], series: Series) -> Iterator[_Entry]:
+def _working(entries: Iterable[_Entry], series: Series) -> list[_Entry]:
     needed: dict[str, int] = {}
+    working = []
     for entry in entries:
-        need = needed.get(entry.zone)
+        closed, zone = entry[:2]
+        need = needed.get(zone)
         if need is None:
-            need = needed[entry.zone] = needed_week(series, entry.zone)
-        if not need & entry.closed:
-            yield entry
+            need = needed[zone] = needed_week(series, zone)
+        if not need & closed:
+            working.append(entry)
+    return working

@@ -7,7 +7,7 @@ import asyncio
 import os
 import tempfile
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 
@@ -95,9 +95,9 @@ def addresses(kafka: str, database_url: str) -> Addresses:
 
 
 @pytest.fixture
-def settings(tmp_path: Path) -> Iterator[Settings]:
+def settings(tmp_path: Path) -> Settings:
     """Settings of a deployment of its own on the shared broker: its topics and groups have a prefix."""
-    yield Settings(topic_prefix=f"t{uuid.uuid4().hex[:10]}.", home=tmp_path, port=0, partitions=3)
+    return Settings(topic_prefix=f"t{uuid.uuid4().hex[:10]}.", home=tmp_path, port=0, partitions=3)
 
 
 @asynccontextmanager

@@ -174,6 +174,13 @@ def test_a_wrong_field_is_refused_by_its_name(topic: str, path: str, value: obje
     assert expected in facts["expected"]
 
 
+def test_the_names_of_python_are_nobodys_names_on_the_wire() -> None:
+    message = example(TOPIC)
+    message["payment_id"] = message.pop("paymentId")
+
+    assert refusal(TOPIC, json.dumps(message).encode())["field"] == "paymentId"
+
+
 def test_a_bulk_names_1_to_5000_items() -> None:
     one = "7d3f3a10-52c4-5b7e-8f21-000000000001"
     bulk = a_command({"command": "bulk", "apply": "retry", "parkedIds": [one]})

@@ -1,5 +1,6 @@
 """Working hours, minute by minute, on the trainer's own wall."""
 
+from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -8,7 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from domain.hours import Window, closed_week, needed_week, outside_hours, parse_hours
-from domain.schedule import series_of, session_starts
+from domain.schedule import Series, series_of, session_starts
 from domain.slots import Slot
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -26,11 +27,19 @@ windows = st.builds(
 )  # fmt: skip
 
 
-def a_series(day=date(2026, 12, 1), days=127, count=7, at=960, minutes=60, zone="Asia/Kolkata"):
+def a_series(
+    *,
+    day: date = date(2026, 12, 1),
+    days: int = 127,
+    count: int = 7,
+    at: int = 960,
+    minutes: int = 60,
+    zone: str = "Asia/Kolkata",
+) -> Series:
     return series_of(day, days, count, Slot(at, minutes), zone)
 
 
-def works(windows, wall):
+def works(windows: Sequence[Window], wall: datetime) -> bool:
     """Whether a wall minute lies in a window of its day, or in one of the day before that runs over midnight."""
     minute = wall.hour * 60 + wall.minute
     today, yesterday = wall.weekday(), (wall.weekday() - 1) % 7
@@ -53,10 +62,10 @@ def works(windows, wall):
     st.sampled_from(ZONES),
 )
 @example((Window(127, 0, 1440),), date(2027, 3, 27), 127, 3, 1410, 240, "Europe/London", "Europe/London")
-def test_a_session_fits_where_every_minute_of_it_is_worked_on_the_wall_of_the_trainer(
-    hours, day, days, count, at, minutes, zone, own_zone
-):
-    series = a_series(day, days, count, at, minutes, zone)
+def test_a_session_fits_where_every_minute_of_it_is_worked_on_the_wall_of_the_trainer(  # noqa: PLR0917
+    hours: tuple[Window, ...], day: date, days: int, count: int, at: int, minutes: int, zone: str, own_zone: str
+) -> None:
+    series = series_of(day, days, count, Slot(at, minutes), zone)
 
     outside = outside_hours(series, hours, own_zone)
 
@@ -88,7 +97,12 @@ def test_a_session_fits_where_every_minute_of_it_is_worked_on_the_wall_of_the_tr
         ([], 960, 60, False),
     ],
 )
-def test_windows_join_where_they_touch_also_over_midnight_and_from_sunday_to_monday(hours, at, minutes, fits):
+def test_windows_join_where_they_touch_also_over_midnight_and_from_sunday_to_monday(
+    hours: list[dict[str, object]],
+    at: int,
+    minutes: int,
+    fits: bool,  # noqa: FBT001
+) -> None:
     series = a_series(count=14, at=at, minutes=minutes)
 
     outside = outside_hours(series, parse_hours(hours), "Asia/Kolkata")
@@ -96,7 +110,7 @@ def test_windows_join_where_they_touch_also_over_midnight_and_from_sunday_to_mon
     assert (outside == []) == fits
 
 
-def test_monday_evening_and_tuesday_night_hold_a_lesson_over_midnight_of_monday_only():
+def test_monday_evening_and_tuesday_night_hold_a_lesson_over_midnight_of_monday_only() -> None:
     hours = parse_hours(
         [{"days": ["mon"], "from": "18:00", "to": "24:00"}, {"days": ["tue"], "from": "00:00", "to": "02:00"}]
     )
@@ -107,7 +121,16 @@ def test_monday_evening_and_tuesday_night_hold_a_lesson_over_midnight_of_monday_
     assert outside == [1, 2, 3, 4, 5, 6]
 
 
-def test_a_trainer_in_another_zone_is_asked_at_his_own_time_on_both_sides_of_a_change():
+@pytest.mark.parametrize(("end", "outside"), [("24:00", [0]), ("00:30", []), ("00:29", [0])])
+def test_sunday_night_ends_on_monday(end: str, outside: list[int]) -> None:
+    hours = parse_hours([{"days": ["sun"], "from": "18:00", "to": end}])
+    sunday = a_series(day=date(2026, 12, 6), count=1, at=1410)
+
+    assert outside_hours(sunday, hours, "Asia/Kolkata") == outside
+    assert bool(closed_week(hours) & needed_week(sunday, "Asia/Kolkata")) == bool(outside)
+
+
+def test_a_trainer_in_another_zone_is_asked_at_his_own_time_on_both_sides_of_a_change() -> None:
     hours = parse_hours([{"from": "10:30", "to": "11:30"}])
     series = a_series(day=date(2027, 3, 26), count=4, at=960, zone="Asia/Kolkata")
 
@@ -116,7 +139,7 @@ def test_a_trainer_in_another_zone_is_asked_at_his_own_time_on_both_sides_of_a_c
     assert outside == [2, 3]
 
 
-def test_hours_are_read():
+def test_hours_are_read() -> None:
     read = parse_hours([
         {"days": ["mon", "Tue"], "from": "06:00", "to": "21:00"},
         {"days": None, "from": "22:00", "to": "02:00"},
@@ -139,7 +162,7 @@ def test_hours_are_read():
         ({"days": ["mon"], "from": "06:00", "to": "06:00"}, "workingHours[1].to"),
     ],
 )
-def test_unreadable_hours_are_refused_with_the_name_of_the_field(window, field):
+def test_unreadable_hours_are_refused_with_the_name_of_the_field(window: dict[str, object], field: str) -> None:
     good = {"days": ["mon"], "from": "06:00", "to": "21:00"}
 
     with pytest.raises(ValueError, match="workingHours") as refused:

@@ -1,5 +1,6 @@
 """Bitmaps say what intervals say."""
 
+from collections.abc import Sequence
 from datetime import date
 
 import pytest
@@ -7,13 +8,13 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from domain.occupancy import Occupancy
-from domain.schedule import series_of, session_starts
+from domain.schedule import Series, series_of, session_starts
 from domain.slots import Slot
 
 ZONES = ("Asia/Kolkata", "Europe/London", "Australia/Lord_Howe", "America/New_York")
 
 
-def series(*, grain=1, last=date(2027, 1, 20)):
+def series(*, grain: int = 1, last: date = date(2027, 1, 20)) -> st.SearchStrategy[Series]:
     return st.builds(
         lambda day, days, count, at, minutes, zone: series_of(
             day, days, count, Slot(at * grain, minutes * grain), zone
@@ -31,11 +32,11 @@ any_series = st.one_of(series(grain=5), series(), series(grain=30))
 far_series = st.one_of(any_series, series(grain=5, last=date(2999, 1, 1)))
 
 
-def intervals(series):
+def intervals(series: Series) -> list[tuple[float, float]]:
     return [(start, start + series.minutes) for start in session_starts(series)]
 
 
-def overlapping(series, taken):
+def overlapping(series: Series, taken: Sequence[tuple[float, float]]) -> list[int]:
     """Session by session, interval by interval."""
     return [
         index
@@ -44,7 +45,7 @@ def overlapping(series, taken):
     ]
 
 
-def a_series(text="16:00", minutes=60, day=date(2026, 12, 1), count=3):
+def a_series(text: str = "16:00", minutes: int = 60, day: date = date(2026, 12, 1), count: int = 3) -> Series:
     hour, minute = map(int, text.split(":"))
     return series_of(day, 127, count, Slot(hour * 60 + minute, minutes), "Asia/Kolkata")
 
@@ -56,7 +57,9 @@ def a_series(text="16:00", minutes=60, day=date(2026, 12, 1), count=3):
     st.lists(st.tuples(st.integers(0, 90 * 86400), st.integers(-60, 5 * 86400)), max_size=3),
 )
 @example([a_series("16:03")], [a_series("17:03")], [])
-def test_who_is_free_and_which_sessions_clash_is_what_intervals_say(asked, booked, absences):
+def test_who_is_free_and_which_sessions_clash_is_what_intervals_say(
+    asked: list[Series], booked: list[Series], absences: list[tuple[int, int]]
+) -> None:
     occupancy = Occupancy(asked)
     origin = 1_796_000_000
     for one in booked:
@@ -76,7 +79,7 @@ def test_who_is_free_and_which_sessions_clash_is_what_intervals_say(asked, booke
 
 @settings(max_examples=100)
 @given(st.lists(any_series, min_size=1, max_size=6))
-def test_a_released_booking_leaves_everything_as_it_was(asked):
+def test_a_released_booking_leaves_everything_as_it_was(asked: list[Series]) -> None:
     occupancy, other = Occupancy(asked), Occupancy(asked)
     first, *rest = asked
     for one in rest:
@@ -92,7 +95,7 @@ def test_a_released_booking_leaves_everything_as_it_was(asked):
     assert occupancy.load(1) == other.load(1)
 
 
-def test_the_grain_is_five_minutes_only_where_every_series_lies_on_it():
+def test_the_grain_is_five_minutes_only_where_every_series_lies_on_it() -> None:
     grains = [
         Occupancy(asked).grain for asked in ([a_series()], [a_series(), a_series("16:03")], [a_series(minutes=61)], [])
     ]
@@ -111,7 +114,7 @@ def test_the_grain_is_five_minutes_only_where_every_series_lies_on_it():
         (a_series("16:00"), a_series("16:58"), False),
     ],
 )
-def test_neighbours_off_the_grain_are_told_apart_to_the_minute(asked, booked, free):
+def test_neighbours_off_the_grain_are_told_apart_to_the_minute(asked: Series, booked: Series, free: bool) -> None:  # noqa: FBT001
     occupancy = Occupancy([asked])
 
     occupancy.book(7, booked)
@@ -119,7 +122,7 @@ def test_neighbours_off_the_grain_are_told_apart_to_the_minute(asked, booked, fr
     assert occupancy.is_free(7, asked) is free
 
 
-def test_an_absence_takes_the_seconds_it_touches():
+def test_an_absence_takes_the_seconds_it_touches() -> None:
     asked = a_series(count=1)
     start = session_starts(asked)[0] * 60
     answers = []
@@ -132,7 +135,7 @@ def test_an_absence_takes_the_seconds_it_touches():
     assert answers == [True, False, True, True]
 
 
-def test_an_absence_of_centuries_and_a_purchase_for_the_year_9000_stay_small():
+def test_an_absence_of_centuries_and_a_purchase_for_the_year_9000_stay_small() -> None:
     near, far = a_series(), a_series(day=date(9000, 1, 1))
     occupancy = Occupancy([near, far])
 
@@ -145,7 +148,19 @@ def test_an_absence_of_centuries_and_a_purchase_for_the_year_9000_stay_small():
     assert max(bits.bit_length() for bits in occupancy.busy.values()) < 2000
 
 
-def test_a_series_that_was_not_announced_cannot_be_asked_about():
+def test_what_runs_out_of_one_stretch_of_time_does_not_run_into_the_next() -> None:
+    near, far = a_series(), a_series(day=date(2027, 12, 1))
+    occupancy = Occupancy([near, far])
+
+    occupancy.book(1, a_series("18:00", count=60))
+
+    assert occupancy.is_free(1, near)
+    assert occupancy.is_free(1, far)
+    assert not occupancy.busy[1] & occupancy.wanted(far)
+    assert occupancy.busy[1].bit_length() <= 2 * (48 + 1) * 12
+
+
+def test_a_series_that_was_not_announced_cannot_be_asked_about() -> None:
     occupancy = Occupancy([a_series()])
 
     with pytest.raises(ValueError, match="covers"):

@@ -1,7 +1,9 @@
 """The index of the trainers finds who a scan of all would find."""
 
+from collections.abc import Iterable
 from datetime import date
 from math import inf, nan
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -43,24 +45,27 @@ wishes = st.builds(
 )
 
 
-def a_trainer(like=None, **changes):
-    default = {"no": 1, "id": "trn_1", "active": True, "courses": frozenset({"yoga"}), "zone": "Asia/Kolkata",
+def a_trainer(like: Trainer | None = None, **changes: Any) -> Trainer:
+    default: dict[str, Any] = {"no": 1, "id": "trn_1", "active": True, "courses": frozenset({"yoga"}),
+                               "zone": "Asia/Kolkata",
                "hours": ALWAYS, "place": Place(12.98, 77.6), "radius_km": 12.0}  # fmt: skip
     if like is not None:
         default = {name: getattr(like, name) for name in default}
     return Trainer(**(default | changes))
 
 
-def a_wish(**changes):
-    return Wish(**({"key": "alc_1", "course": "yoga", "series": EVENINGS, "student_no": 1, "place": Place(12.97, 77.59),
-                    "at_home": True} | changes))  # fmt: skip
+def a_wish(**changes: Any) -> Wish:
+    default: dict[str, Any] = {"key": "alc_1", "course": "yoga", "series": EVENINGS, "student_no": 1,
+                               "place": Place(12.97, 77.59),
+                    "at_home": True}  # fmt: skip
+    return Wish(**(default | changes))
 
 
-def scanned(trainers, wish):
+def scanned(trainers: Iterable[Trainer], wish: Wish) -> list[tuple[Trainer, float]]:
     found = []
     for trainer in sorted(trainers, key=lambda one: one.id):
         counts = wish.at_home and wish.place is not None
-        km = distance_km(trainer.place, wish.place) if counts and trainer.place else 0.0
+        km = distance_km(trainer.place, wish.place) if wish.at_home and wish.place and trainer.place else 0.0
         near = not counts or (
             trainer.place is not None and km <= (inf if trainer.radius_km is None else trainer.radius_km)
         )
@@ -72,7 +77,7 @@ def scanned(trainers, wish):
 
 @settings(max_examples=400)
 @given(st.lists(trainers, max_size=20), st.lists(wishes, min_size=1, max_size=3))
-def test_the_grid_finds_what_a_scan_finds_also_after_replacements(changes, asked):
+def test_the_grid_finds_what_a_scan_finds_also_after_replacements(changes: list[Trainer], asked: list[Wish]) -> None:
     directory = Directory(changes)
     current = {trainer.no: trainer for trainer in changes}
 
@@ -99,7 +104,7 @@ def test_the_grid_finds_what_a_scan_finds_also_after_replacements(changes, asked
         ({"active": False, "radius_km": 0.0, "hours": ()}, ["inactive", "hours", "distance"]),
     ],
 )
-def test_a_trainer_is_told_why_he_does_not_fit(changes, causes):
+def test_a_trainer_is_told_why_he_does_not_fit(changes: dict[str, Any], causes: list[str]) -> None:
     trainer = a_trainer(**changes)
 
     assert misfits(trainer, a_wish()) == causes
@@ -107,7 +112,7 @@ def test_a_trainer_is_told_why_he_does_not_fit(changes, causes):
 
 
 @pytest.mark.parametrize("wish", [a_wish(at_home=False), a_wish(place=None), a_wish(at_home=False, place=None)])
-def test_distance_counts_only_for_a_lesson_at_home_of_a_known_place(wish):
+def test_distance_counts_only_for_a_lesson_at_home_of_a_known_place(wish: Wish) -> None:
     far = a_trainer(place=Place(-40.0, -100.0))
 
     found = Directory([far]).candidates(wish)
@@ -115,7 +120,7 @@ def test_distance_counts_only_for_a_lesson_at_home_of_a_known_place(wish):
     assert [(one.trainer, one.km) for one in found] == [(far, 0.0)]
 
 
-def test_a_trainer_who_moves_leaves_nothing_behind():
+def test_a_trainer_who_moves_leaves_nothing_behind() -> None:
     directory = Directory([a_trainer()])
 
     directory.put(a_trainer(place=Place(28.6, 77.2), courses=frozenset({"chess"})))

@@ -27,7 +27,7 @@ class Starter:
         """Wait until it says what it got."""
         assert self.process.stdout
         line = self.process.stdout.readline()
-        assert line, self.process.wait()
+        assert line, self.process.communicate()[1]
         return Servers(**json.loads(line))
 
     def stop(self) -> None:
@@ -69,8 +69,8 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Starter]:
 def _starter(home: Path, wanted: tuple[str, ...], options: dict[str, Any]) -> Iterator[Starter]:
     command = [sys.executable, str(Path(__file__).with_name("starter.py")), str(home), *wanted]
     environment = {**os.environ, "PYTHONPATH": str(_ROOT), **options.pop("env", {})}
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    with subprocess.Popen(command, env=environment, text=True, **pipes, **options) as process:
+    options |= dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    with subprocess.Popen(command, env=environment, text=True, **options) as process:
         family: list[psutil.Process] = []
         try:
             yield Starter(process, home)

@@ -13,6 +13,7 @@ import psutil
 import pytest
 
 import embedded
+from embedded.guard import _becoming
 from tests.embedded.conftest import Begin, all_end
 
 _NOBODY = 65534
@@ -42,7 +43,9 @@ def test_kafka_serves_from_a_folder_of_any_name(tmp_path: Path) -> None:
 def test_an_ordinary_user_runs_his_own(begin: Begin) -> None:
     with tempfile.TemporaryDirectory() as folder:
         os.chown(folder, _NOBODY, _NOBODY)
-        starter = begin(Path(folder), "postgres", user=_NOBODY, group=_NOBODY, extra_groups=[])
+        # With the right to pass closed folders, since this Python may itself lie in one.
+        become = _becoming({"uid": _NOBODY, "gid": _NOBODY, "closed": True, "stop": "SIGTERM"})
+        starter = begin(Path(folder), "postgres", preexec_fn=become)
 
         servers = starter.servers()
 
@@ -86,7 +89,7 @@ def test_a_server_that_outlived_its_guard_is_ended_first(tmp_path: Path) -> None
 
         with embedded.servers(tmp_path, kafka=False) as servers:
             assert not servers.joined
-            assert left.wait(30) < 0
+            assert not psutil.pid_exists(left.pid)
 
 
 def test_after_a_power_loss_the_files_that_speak_of_running_servers_are_not_believed(

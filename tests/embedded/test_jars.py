@@ -1,3 +1,4 @@
+import gc
 import hashlib
 import threading
 from collections.abc import Iterator
@@ -13,6 +14,17 @@ from embedded.jars import Jar
 from embedded.unavailable import EmbeddedUnavailable
 
 _NOWHERE = "http://127.0.0.1:1"
+
+# jgo closes no answer that it refuses or that breaks off: its socket is closed when it is collected, so collect here.
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:Exception ignored in. <socket.socket:pytest.PytestUnraisableExceptionWarning"
+)
+
+
+@pytest.fixture(autouse=True)
+def _sockets_collected() -> Iterator[None]:
+    yield
+    gc.collect()
 
 
 def test_the_lock_names_kafka_with_a_log_backend_of_the_version_of_its_core() -> None:
