@@ -32,6 +32,7 @@ from settings import Settings
 
 
 def main(
+    *,
     purchases: Annotated[int, typer.Option(min=1, help="Purchases of the measured drain.")] = 20_000,
     rounds: Annotated[int, typer.Option(min=1, help="Rounds; each runs both contenders.")] = 2,
     latency_samples: Annotated[int, typer.Option(min=0, help="Single purchases timed, over all rounds.")] = 300,
@@ -75,7 +76,12 @@ def _addresses(folder: Path, console: Console) -> Iterator[tuple[str, str]]:
         if kafka is None or url is None:
             home = folder / "servers"
             own = stack.enter_context(
-                servers(home, kafka=kafka is None, postgres=url is None, progress=lambda text: console.print(text, style="dim"))
+                servers(
+                    home,
+                    kafka=kafka is None,
+                    postgres=url is None,
+                    progress=lambda text: console.print(text, style="dim"),
+                )
             )
             kafka, url = kafka or own.kafka, url or own.database_url
         if kafka is None or url is None:
@@ -90,7 +96,7 @@ async def _measure(arena: Arena, rounds: int, samples: int, console: Console) ->
     found = []
     with console.status("counted") as status:
         for number in range(1, rounds + 1):
-            found.append(await one_round(arena, number, samples, lambda text: status.update(text)))
+            found.append(await one_round(arena, number, samples, status.update))
             await asyncio.sleep(0)
     figures = latencies(found)
     return {"rounds": found, **summary(found), "latency": figures, "counts": counts, "departures": departures(counts)}

@@ -93,7 +93,7 @@ async def _rows(url: str) -> dict[str, list[int]]:
     """Rows written so far, by table; exact, since whoever wrote has disconnected and so handed in its figures."""
     connection = await asyncpg.connect(url)
     try:
-        while await connection.fetchval(_OTHERS):
+        while await connection.fetchval(_OTHERS):  # noqa: ASYNC110  other processes leave: there is no event to wait for
             await asyncio.sleep(0.01)
         return {row[0]: list(row[1:]) for row in await connection.fetch(_ROWS)}
     finally:

@@ -66,7 +66,7 @@ async def drain(stage: Stage, first: int, last: int) -> Drain:
         await flood.tell("go")
         started, published = map(float, (await flood.hear()).split())
     await until_done(stage, last)
-    scheduled, settled = await stage.db.fetchrow(_LAST)
+    scheduled, settled = await _row(stage.db, _LAST)
     after = stage.contender.cpu_seconds()
     purchases = last - first
     return Drain(
@@ -85,8 +85,8 @@ async def until_done(stage: Stage, purchases: int) -> None:
     loop = asyncio.get_running_loop()
     seen, moved_at = None, loop.time()
     while True:
-        scheduled, parked = await stage.db.fetchrow(_PROGRESS)
-        progress = (scheduled, *(await stage.db.fetchrow(_SIDE_STEPS) if scheduled == purchases else ()))
+        scheduled, parked = await _row(stage.db, _PROGRESS)
+        progress = (scheduled, *(await _row(stage.db, _SIDE_STEPS) if scheduled == purchases else ()))
         if progress == (purchases, purchases, redemptions(purchases)):
             return
         if parked or await stage.db.fetchval("SELECT EXISTS (SELECT FROM parked)"):
@@ -101,7 +101,7 @@ async def until_done(stage: Stage, purchases: int) -> None:
 
 async def totals(db: asyncpg.Connection) -> dict[str, int]:
     """What is in the database at the end, table by table."""
-    return {name: int(value) for name, value in (await db.fetchrow(_TOTALS)).items()}
+    return {name: int(value) for name, value in (await _row(db, _TOTALS)).items()}
 
 
 def expected(purchases: int) -> dict[str, int]:
@@ -132,3 +132,8 @@ def redemptions(purchases: int) -> int:
 def as_json(result: Drain) -> dict[str, float | None]:
     """The figures by name."""
     return asdict(result)
+
+
+async def _row(db: asyncpg.Connection, query: str) -> asyncpg.Record:
+    """The one row of a query of aggregates."""
+    return (await db.fetch(query))[0]

@@ -33,7 +33,7 @@ class Latency:
 
 async def latency(stage: Stage, samples: int) -> Latency:
     """Publish the first `samples` purchases one by one. Raises: TimeoutError when one takes half a minute."""
-    gaps = random.Random(samples)  # noqa: S311  the same gaps for both contenders
+    gaps = random.Random(samples)  # the same gaps for both contenders
     async with AsyncExitStack() as stack:
         security = client_security(stage.settings)
         producer = AIOKafkaProducer(bootstrap_servers=stage.arena.kafka, acks="all", **security)
@@ -66,7 +66,7 @@ async def _one(
 
 
 async def _committed(stage: Stage, payment_id: str) -> float:
-    while not await stage.db.fetchval(_STATE, payment_id):
+    while not await stage.db.fetchval(_STATE, payment_id):  # noqa: ASYNC110  another process commits it
         await asyncio.sleep(0.001)
     return time.perf_counter()
 

@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
@@ -29,38 +30,41 @@ Step = Callable[[asyncpg.Connection, Sequence[bytes]], Awaitable[Events]]
 
 _BATCH = 1000
 
+# Custom plans: one made while the tables were empty scans them whole once they are full.
+_SESSION = {"timezone": "UTC", "jit": "off", "plan_cache_mode": "force_custom_plan"}
+
 
 async def _serve(settings: Settings, workload: Workload) -> None:
-    servers, prefix = settings.kafka_bootstrap_servers or "", settings.topic_prefix
-    security = client_security(settings)
     async with AsyncExitStack() as stack:
-        pool = await stack.enter_async_context(
-            asyncpg.create_pool(_database(settings), min_size=5, max_size=8, server_settings={"timezone": "UTC", "jit": "off"})
-        )
-        producer = AIOKafkaProducer(bootstrap_servers=servers, acks="all", max_batch_size=256 * 1024, **security)
+        producer = AIOKafkaProducer(acks="all", max_batch_size=256 * 1024, **_client(settings))
         await stack.enter_async_context(producer)
         hops = []
-        for group, topic, step in await _steps(pool, workload):
+        for group, topic, step in await _steps(settings, workload):
             consumer = AIOKafkaConsumer(
-                prefix + topic,
-                bootstrap_servers=servers,
-                group_id=f"{prefix}peer.{group}",
+                settings.topic_prefix + topic,
+                group_id=f"{settings.topic_prefix}peer.{group}",
                 enable_auto_commit=False,
                 auto_offset_reset="earliest",
-                **security,
+                **_client(settings),
             )
             await stack.enter_async_context(consumer)
-            hops.append(asyncio.create_task(_hop(consumer, pool, producer, step, prefix)))
+            # A connection for each hop: none waits for another, and each prepares its few statements once.
+            db = await _connect(settings)
+            stack.push_async_callback(db.close)
+            hops.append(asyncio.create_task(_hop(consumer, db, producer, step, settings.topic_prefix)))
         told = asyncio.create_task(serve_until_told())
         done, _ = await asyncio.wait({told, *hops}, return_when=asyncio.FIRST_COMPLETED)
         for hop in hops:
             hop.cancel()
+        await asyncio.gather(*hops, return_exceptions=True)
         for task in done:
             task.result()
 
 
-async def _steps(pool: asyncpg.Pool, workload: Workload) -> list[tuple[str, str, Step]]:
-    trainer_nos = dict(await pool.fetch("SELECT trainer_id, trainer_no FROM trainers"))
+async def _steps(settings: Settings, workload: Workload) -> list[tuple[str, str, Step]]:
+    db = await _connect(settings)
+    trainer_nos = {row[0]: row[1] for row in await db.fetch("SELECT trainer_id, trainer_no FROM trainers")}
+    await db.close()
     return [
         ("enrollment", "payments.succeeded", peer_steps.enroll),
         ("cart", "enrollments.created", peer_steps.clear_cart),
@@ -71,27 +75,29 @@ async def _steps(pool: asyncpg.Pool, workload: Workload) -> list[tuple[str, str,
 
 
 async def _hop(
-    consumer: AIOKafkaConsumer, pool: asyncpg.Pool, producer: AIOKafkaProducer, step: Step, prefix: str
+    consumer: AIOKafkaConsumer, db: asyncpg.Connection, producer: AIOKafkaProducer, step: Step, prefix: str
 ) -> None:
     while True:
         batches = await consumer.getmany(timeout_ms=1000, max_records=_BATCH)
         values = [record.value for records in batches.values() for record in records]
         if not values:
             continue
-        async with pool.acquire() as db:
-            events = await step(db, values)
         futures = [
             await producer.send(prefix + topic, peer_steps.encoded(event), payment_id.encode())
-            for topic, payment_id, event in events
+            for topic, payment_id, event in await step(db, values)
         ]
         await asyncio.gather(*futures)
         await consumer.commit()
 
 
-def _database(settings: Settings) -> str:
+async def _connect(settings: Settings) -> asyncpg.Connection:
     if settings.database_url is None:
         sys.exit("KAFKA_BOOTSTRAP_SERVERS and DATABASE_URL are needed")
-    return settings.database_url.get_secret_value()
+    return await asyncpg.connect(settings.database_url.get_secret_value(), server_settings=_SESSION)
+
+
+def _client(settings: Settings) -> dict[str, Any]:
+    return {"bootstrap_servers": settings.kafka_bootstrap_servers or "", **client_security(settings)}
 
 
 if __name__ == "__main__":

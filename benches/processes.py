@@ -27,14 +27,13 @@ class Child:
 
     async def tell(self, line: str) -> None:
         """Write a line to its stdin."""
-        assert self.process.stdin
-        self.process.stdin.write(line.encode() + b"\n")
-        await self.process.stdin.drain()
+        if self.process.stdin:
+            self.process.stdin.write(line.encode() + b"\n")
+            await self.process.stdin.drain()
 
     async def hear(self) -> str:
         """The next line of its stdout. Raises: ChildFailed when it ends instead."""
-        assert self.process.stdout
-        line = (await self.process.stdout.readline()).decode().strip()
+        line = (await self.process.stdout.readline()).decode().strip() if self.process.stdout else ""
         if not line:
             raise ChildFailed(self.last_words())
         return line

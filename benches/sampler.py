@@ -25,8 +25,9 @@ def sampled(report: Path) -> Iterator[None]:
     def look(_: int, frame: FrameType | None) -> None:
         if frame is None:
             return
-        own[_function(frame)] += 1
-        lines[_our_line(frame)] += 1
+        line = _our_line(frame)
+        own[f"{_function(frame)}  <- {line}"] += 1
+        lines[line] += 1
         seen = set()
         while frame is not None:
             seen.add(_function(frame))

@@ -1,21 +1,18 @@
 """The trainers in memory, indexed by course and grid cell, and who of them could take a purchase."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from math import inf
-from operator import attrgetter
+from math import dist
 from typing import Final, NamedTuple
 
 from domain.hours import Window, closed_week, needed_week
-from domain.places import Cell, Place, Vector, cell_of, cells_within, vector, vector_km
+from domain.places import Cell, Place, Vector, arc_km, cell_of, cells_within, chord_of, vector, vector_km
 from domain.schedule import Series
-
-_BY_ID: Final = attrgetter("trainer.id")
 
 
 @dataclass(frozen=True, slots=True)
 class Trainer:
-    """A trainer; `no` is our own number, `zone` that of the hours. Without a radius every distance is near enough."""
+    """A trainer; `no` is our own number, `zone` that of the hours. Without place or radius he teaches online only."""
 
     no: int
     id: str
@@ -47,10 +44,9 @@ class Wish:
 
 
 class _Entry(NamedTuple):
-    closed: int
-    zone: str
+    rota: int  # trainers of the same hours and zone share one
     point: Vector | None
-    radius_km: float
+    reach: float  # the chord of the radius, on the unit sphere; negative where nobody is near enough
     candidate: Candidate  # as for a wish without distance
 
 
@@ -67,6 +63,8 @@ class Directory:
         self._active: Final[dict[str, _Entries]] = {}
         self._near: Final[dict[tuple[str, Cell], _Entries]] = {}
         self._far: Final[dict[str, _Entries]] = {}  # whose circle is too wide for the grid
+        self._rotas: Final[list[tuple[int, str]]] = []  # minutes closed in a week, and the zone of that week
+        self._rota_numbers: Final[dict[tuple[tuple[Window, ...], str], int]] = {}
         for trainer in trainers:
             self.put(trainer)
 
@@ -92,7 +90,7 @@ class Directory:
             self._teaching.setdefault(course, {})[trainer.no] = trainer
         if not trainer.active:
             return
-        entry = _entry(trainer)
+        entry = self._entry(trainer)
         cells = _cells(trainer)
         for course in trainer.courses:
             self._active.setdefault(course, {})[trainer.no] = entry
@@ -102,24 +100,28 @@ class Directory:
                 self._near.setdefault((course, cell), {})[trainer.no] = entry
 
     def candidates(self, wish: Wish) -> list[Candidate]:
-        """Return, by id, the active who teach the course, work at every session and are near enough, free or not."""
+        """Return the active who teach the course, work at every session and are near enough, free or not."""
         if wish.at_home and wish.place is not None:
-            found = self._within(wish, wish.place)
-        else:
-            found = [entry.candidate for entry in _working(self._active.get(wish.course, {}).values(), wish.series)]
-        found.sort(key=_BY_ID)
-        return found
+            return self._within(wish, wish.place)
+        works = _Verdicts(self._rotas, wish.series)
+        return [entry.candidate for entry in self._active.get(wish.course, {}).values() if works[entry.rota]]
 
     def _within(self, wish: Wish, place: Place) -> list[Candidate]:
-        here = vector(place)
-        near = self._near.get((wish.course, cell_of(place)), {})
-        far = self._far.get(wish.course)
-        entries = _working([*near.values(), *far.values()] if far else near.values(), wish.series)
-        return [
-            Candidate(candidate.trainer, km)
-            for _, _, point, radius_km, candidate in entries
-            if point is not None and (km := vector_km(point, here)) <= radius_km
-        ]
+        # The inner loop of everything: look-ups and one distance a trainer.
+        here, works = vector(place), _Verdicts(self._rotas, wish.series)
+        found = []
+        for entries in (self._near.get((wish.course, cell_of(place)), {}), self._far.get(wish.course, {})):
+            for rota, point, reach, candidate in entries.values():
+                if works[rota] and point is not None and (chord := dist(point, here)) <= reach:
+                    found.append(Candidate(candidate.trainer, arc_km(chord)))
+        return found
+
+    def _entry(self, trainer: Trainer) -> _Entry:
+        rota = self._rota_numbers.setdefault((trainer.hours, trainer.zone), len(self._rotas))
+        if rota == len(self._rotas):
+            self._rotas.append((closed_week(trainer.hours), trainer.zone))
+        point = None if trainer.place is None else vector(trainer.place)
+        return _Entry(rota, point, chord_of(trainer.radius_km), Candidate(trainer, 0.0))
 
     def _forget(self, trainer: Trainer) -> None:
         cells = _cells(trainer) or ()
@@ -152,34 +154,27 @@ def km_between(trainer: Trainer, wish: Wish) -> float | None:
 def _reaches(trainer: Trainer, wish: Wish) -> bool:
     if not wish.at_home or wish.place is None:
         return True
-    km = km_between(trainer, wish)
-    return km is not None and km <= _radius(trainer)
-
-
-def _radius(trainer: Trainer) -> float:
-    return inf if trainer.radius_km is None else trainer.radius_km
-
-
-def _entry(trainer: Trainer) -> _Entry:
-    point = None if trainer.place is None else vector(trainer.place)
-    return _Entry(closed_week(trainer.hours), trainer.zone, point, _radius(trainer), Candidate(trainer, 0.0))
+    if trainer.place is None:
+        return False
+    return dist(vector(trainer.place), vector(wish.place)) <= chord_of(trainer.radius_km)
 
 
 def _cells(trainer: Trainer) -> list[Cell] | None:
-    # Without a place there is no distance, so nobody is near enough.
-    if trainer.place is None or not _radius(trainer) >= 0:
+    # Without a place or a radius nobody is near enough.
+    if trainer.place is None or trainer.radius_km is None or not trainer.radius_km >= 0:
         return []
-    return cells_within(trainer.place, _radius(trainer))
+    return cells_within(trainer.place, trainer.radius_km)
 
 
-def _working(entries: Iterable[_Entry], series: Series) -> list[_Entry]:
-    needed: dict[str, int] = {}
-    working = []
-    for entry in entries:
-        closed, zone = entry[:2]
-        need = needed.get(zone)
-        if need is None:
-            need = needed[zone] = needed_week(series, zone)
-        if not need & closed:
-            working.append(entry)
-    return working
+class _Verdicts(dict[int, bool]):
+    """Whether a rota covers every session of a series: worked out once for all who share the rota."""
+
+    def __init__(self, rotas: Sequence[tuple[int, str]], series: Series) -> None:
+        super().__init__()
+        self._rotas = rotas
+        self._series = series
+
+    def __missing__(self, rota: int) -> bool:
+        closed, zone = self._rotas[rota]
+        verdict = self[rota] = not closed & needed_week(self._series, zone)
+        return verdict

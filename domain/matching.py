@@ -128,16 +128,16 @@ def _line(board: _Board, wish: Wish, candidates: list[Candidate]) -> _Line:
 
 
 def _cheapest(board: _Board, line: _Line) -> Candidate | None:
-    # The inner loop of everything: no calls but the look-ups.
+    # The costs first: whether one is free costs more to find out, and few are cheaper than the best so far.
     busy, loads, bits = board.trainers.busy.get, board.trainers.loads.get, line.bits
     per_km, per_series = board.weights.per_km, board.weights.per_series
     best, least = None, inf
     for candidate in line.fitting:
         trainer, km = candidate
-        if busy(trainer.no, 0) & bits:
-            continue
         cost = per_km * km + per_series * loads(trainer.no, 0)
-        if best is None or cost < least or (cost == least and trainer.id < best.trainer.id):
+        if best is not None and (cost > least or (cost == least and trainer.id > best.trainer.id)):
+            continue
+        if not busy(trainer.no, 0) & bits:
             best, least = candidate, cost
     return best
 

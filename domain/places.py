@@ -37,7 +37,20 @@ def distance_km(a: Place, b: Place) -> float:
 
 def vector_km(a: Vector, b: Vector) -> float:
     """Great-circle distance in kilometres of two unit vectors; by the chord, which is exact for near points too."""
-    return _DIAMETER_KM * math.asin(min(1.0, math.dist(a, b) / 2))
+    return arc_km(math.dist(a, b))
+
+
+def arc_km(chord: float) -> float:
+    """Great-circle distance in kilometres of two points whose unit vectors lie this far apart."""
+    return _DIAMETER_KM * math.asin(chord / 2 if chord < 2 else 1.0)  # noqa: PLR2004  the diameter
+
+
+def chord_of(radius_km: float | None) -> float:
+    """How far apart two unit vectors are at a distance of so many kilometres; negative where there is no radius."""
+    if radius_km is None or not radius_km >= 0:
+        return -1.0
+    angle = radius_km / _DIAMETER_KM
+    return math.inf if angle >= math.pi / 2 else 2 * math.sin(angle)
 
 
 @lru_cache(maxsize=65536)

@@ -5,6 +5,7 @@ whatever kills the holder, so neither a power loss nor a process id given twice 
 """
 
 import json
+import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -17,7 +18,7 @@ from embedded.unavailable import EmbeddedUnavailable
 
 _PAUSE = 0.02
 _ENDING_SECONDS = 60.0
-_START_SECONDS = 300.0
+_START_SECONDS = 900.0
 
 
 def state_of(server: Server) -> dict[str, Any] | None:
@@ -82,18 +83,27 @@ def _lock_within(descriptor: int, seconds: float, given_up: Callable[[], bool]) 
 
 
 def _sweep(server: Server) -> None:
-    """End a server that outlived its guard; a process id given to another program meanwhile is left alone."""
-    import psutil  # noqa: PLC0415  (comes with the extra)
-
+    """End a server that outlived its guard, and remove what only served that run."""
     try:
         facts = json.loads(server.state.read_text(encoding="utf-8"))
-        left = psutil.Process(int(facts["pid"]))
-        if any(str(server.data) in part for part in left.cmdline()):
-            left.send_signal(signal.Signals[facts["stop"]])
+        _end_left_over(int(facts["pid"]), signal.Signals[facts["stop"]], of=server.data)
+        for folder in facts["remove"]:
+            shutil.rmtree(folder, ignore_errors=True)
+    except (OSError, ValueError, KeyError, TypeError):
+        # No state, or none of ours: nothing is known to be left.
+        pass
+    server.state.unlink(missing_ok=True)
+
+
+def _end_left_over(pid: int, stop: signal.Signals, *, of: Path) -> None:
+    """End the process if its command line names the data; an id given to another program meanwhile is left alone."""
+    import psutil  # noqa: PLC0415  (comes with the extra)
+
+    with suppress(psutil.Error):
+        left = psutil.Process(pid)
+        if any(str(of) in part for part in left.cmdline()):
+            left.send_signal(stop)
             with suppress(psutil.TimeoutExpired):
                 left.wait(_ENDING_SECONDS / 2)
             left.kill()
             left.wait(_ENDING_SECONDS / 2)
-    except (OSError, ValueError, KeyError, TypeError, psutil.Error):
-        pass
-    server.state.unlink(missing_ok=True)

@@ -117,7 +117,16 @@ def main(order: dict[str, Any]) -> int:
     )
     try:
         if state:
-            _record(state, {**order["facts"], "guard": os.getpid(), "pid": child.pid, "stop": order["stop"]})
+            _record(
+                state,
+                {
+                    **order["facts"],
+                    "guard": os.getpid(),
+                    "pid": child.pid,
+                    "stop": order["stop"],
+                    "remove": order["remove"],
+                },
+            )
         _watch(child, order["starter"], wake)
     finally:
         if state:

@@ -104,10 +104,10 @@ def _fetch(jar: Jar, beside: Path, cache: Path, mirror: str | None) -> None:
     context = MavenContext(repo_cache=beside, remote_repos=remotes, timeout=_TIMEOUT_SECONDS)
     try:
         path = context.project(jar.group, jar.artifact).at_version(jar.version).artifact().resolve()
+        if not _is_right(path, jar):
+            raise EmbeddedUnavailable(f"{jar} of Apache Kafka was fetched with another hash than the lock's")
+        place = cache / jar.place
+        place.parent.mkdir(parents=True, exist_ok=True)
+        path.replace(place)
     except (requests.RequestException, RuntimeError, OSError) as error:
         raise EmbeddedUnavailable(f"{jar} of Apache Kafka could not be fetched ({type(error).__name__})") from error
-    if not _is_right(path, jar):
-        raise EmbeddedUnavailable(f"{jar} of Apache Kafka was fetched with another hash than the lock's")
-    place = cache / jar.place
-    place.parent.mkdir(parents=True, exist_ok=True)
-    path.replace(place)

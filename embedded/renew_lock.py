@@ -12,7 +12,7 @@ from pathlib import Path
 from embedded.jars import LOCK
 
 _POM = """\
-<project xmlns="http://maven.apache.org/POM/4.0.0">
+<project>
   <modelVersion>4.0.0</modelVersion>
   <groupId>lock</groupId><artifactId>lock</artifactId><version>1</version>
   <dependencies>{dependencies}</dependencies>

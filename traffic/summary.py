@@ -62,6 +62,7 @@ def show(summary: Summary, console: Console, addresses: Mapping[str, str]) -> No
 
 def _figures(summary: Summary) -> RenderableType:
     result, parked = summary.result, sum(summary.result.parked.values())
+    recognised = "" if "conflicting_duplicate" in result.aside else ", all recognised"
     table = _two_columns()
     table.add_row("purchases", f"{summary.purchases:,} by {summary.students:,} students; {summary.trainers:,} trainers")
     table.add_row("scheduled", Text(f"{result.scheduled:,}", "bold green"))
@@ -69,7 +70,9 @@ def _figures(summary: Summary) -> RenderableType:
     for reason, count in result.parked.items():
         table.add_row("", f"{count:,} {reason}")
     table.add_row("sessions", Text(f"{result.sessions:,} on the calendar", "bold"))
-    table.add_row("duplicates", f"{summary.duplicates_published:,} published, without effect")
+    table.add_row("duplicates", f"{summary.duplicates_published:,} published{recognised}")
+    for reason, count in result.aside.items():
+        table.add_row("parked aside", Text(f"{count:,} {reason}", "yellow"))
     if result.p50_ms is not None and result.p99_ms is not None:
         table.add_row("paid to scheduled", f"half within {_time(result.p50_ms)}, 99 % within {_time(result.p99_ms)}")
     table.add_row("pace", f"{summary.purchases_per_second:,} purchases a second, in {result.seconds:.1f} s")

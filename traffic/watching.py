@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import text
+from sqlalchemy import TextClause, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from traffic.world import World
@@ -24,10 +24,14 @@ class Passed:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What a run did; times in milliseconds from the payment to its sessions, None where nothing was scheduled."""
+    """What a run did; times in milliseconds from the payment to its sessions, None where nothing was scheduled.
+
+    `parked` counts purchases by reason; `aside` what is parked without stopping one: coins, copies that contradict.
+    """
 
     scheduled: int
     parked: dict[str, int]
+    aside: dict[str, int]
     sessions: int
     p50_ms: float | None
     p99_ms: float | None
@@ -101,16 +105,24 @@ _REASONS = text("""
      GROUP BY 1 ORDER BY 2 DESC, 1
 """)
 
+_ASIDE = text("""
+    SELECT reason, count(*)
+      FROM parked
+     WHERE payment_id = ANY(CAST(:ids AS text[])) AND status = 'open'
+       AND NOT (kind = 'step' AND actor IN ('enrollment', 'allocation', 'sessions'))
+     GROUP BY 1 ORDER BY 2 DESC, 1
+""")
+
 # One that tells much: with a bought cart item, with coins, with the most sessions.
 _TELLING = text("""
     SELECT j.payment_id, j.student_id, j.course_id, a.trainer_id, a.metadata ->> 'timezone' AS zone, j.sessions,
-           p.coins_redeemed AS coins, c.item_id, j.paid_at, j.enrolled_at, j.allocated_at, j.scheduled_at
+           coalesce(-l.coins, 0) AS coins, c.item_id, j.paid_at, j.enrolled_at, j.allocated_at, j.scheduled_at
       FROM purchase_journey j
-      JOIN purchases p USING (payment_id)
       JOIN allocations a USING (allocation_id)
       LEFT JOIN cart_clearances c ON c.payment_id = j.payment_id
+      LEFT JOIN coin_ledger l ON l.kind = 'redemption' AND l.reference = j.payment_id
      WHERE j.payment_id = ANY(CAST(:ids AS text[])) AND j.state = 'scheduled'
-     ORDER BY c.item_id IS NULL, p.coins_redeemed = 0, j.sessions DESC, j.payment_id
+     ORDER BY c.item_id IS NULL, l.coins IS NULL, j.sessions DESC, j.payment_id
      LIMIT 1
 """)
 
@@ -142,10 +154,10 @@ async def passed(db: AsyncConnection, payment_ids: Sequence[str]) -> Passed:
 async def result(db: AsyncConnection, payment_ids: Sequence[str]) -> Result:
     """What became of these purchases."""
     row = (await db.execute(_RESULT, {"ids": payment_ids})).one()
-    reasons: Sequence[Any] = (await db.execute(_REASONS, {"ids": payment_ids})).all()
     return Result(
         scheduled=row.scheduled,
-        parked={str(reason): int(count) for reason, count in reasons},
+        parked=await _counts(db, _REASONS, payment_ids),
+        aside=await _counts(db, _ASIDE, payment_ids),
         sessions=row.sessions,
         p50_ms=_number(row.p50_ms),
         p99_ms=_number(row.p99_ms),
@@ -160,6 +172,10 @@ async def telling_journey(db: AsyncConnection, payment_ids: Sequence[str]) -> Jo
         return None
     starts = await db.execute(_FIRST_SESSIONS, {"payment_id": row.payment_id})
     return Journey(**row._asdict(), starts=tuple((start, end) for start, end in starts))
+
+
+async def _counts(db: AsyncConnection, counting: TextClause, payment_ids: Sequence[str]) -> dict[str, int]:
+    return {str(reason): int(count) for reason, count in await db.execute(counting, {"ids": payment_ids})}
 
 
 def _number(value: Any) -> float | None:

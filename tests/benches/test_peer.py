@@ -31,17 +31,19 @@ async def test_firstbell_runs_the_statements_and_writes_the_rows_of_the_baseline
 async def test_the_peer_ends_with_the_totals_that_firstbell_must_end_with_also_when_all_comes_twice(
     seeded_url: str,
 ) -> None:
-    async with asyncpg.create_pool(seeded_url, min_size=1) as pool:
-        await _through_the_peer(pool)
-        await _through_the_peer(pool)
+    connection = await asyncpg.connect(seeded_url)
+    await _through_the_peer(connection)
+    await _through_the_peer(connection)
 
-        found = await totals(pool)
+    found = await totals(connection)
 
+    await connection.close()
     assert found == expected(WORKLOAD.purchases)
 
 
-async def _through_the_peer(pool: asyncpg.Pool) -> None:
-    allocate = peer_steps.Allocator(WORKLOAD.assigned, dict(await pool.fetch("SELECT trainer_id, trainer_no FROM trainers")))
+async def _through_the_peer(db: asyncpg.Connection) -> None:
+    trainers = await db.fetch("SELECT trainer_id, trainer_no FROM trainers")
+    allocate = peer_steps.Allocator(WORKLOAD.assigned, {row[0]: row[1] for row in trainers})
     values = defaultdict(list, {"payments.succeeded": [WORKLOAD.payment(n) for n in range(WORKLOAD.purchases)]})
     for topic, step in (
         ("payments.succeeded", peer_steps.enroll),
@@ -50,6 +52,5 @@ async def _through_the_peer(pool: asyncpg.Pool) -> None:
         ("enrollments.created", allocate),
         ("allocations.approved", peer_steps.schedule),
     ):
-        async with pool.acquire() as db:
-            for published, _, event in await step(db, values[topic]):
-                values[published].append(peer_steps.encoded(event))
+        for published, _, event in await step(db, values[topic]):
+            values[published].append(peer_steps.encoded(event))

@@ -50,17 +50,17 @@ async def directory_done(deployment: Deployment, feeds: list[Message]) -> None:
 
 
 ROWS = """
-    SELECT payment_id, state, trainer_id, number, starts_at, ends_at, s.version, latitude, longitude, coins
-      FROM purchases
+    SELECT p.payment_id, p.state, s.trainer_id, s.number, s.starts_at, s.ends_at, s.version, s.latitude, s.longitude, l.coins
+      FROM purchases p
       LEFT JOIN sessions s USING (payment_id)
-      LEFT JOIN coin_ledger l ON kind = 'redemption' AND reference = payment_id
-     ORDER BY payment_id, number
+      LEFT JOIN coin_ledger l ON l.kind = 'redemption' AND l.reference = p.payment_id
+     ORDER BY p.payment_id, s.number
 """
 
 
 async def everything(deployment: Deployment) -> tuple[list[Any], list[Any], list[Any]]:
     return (
-        await deployment.rows(ROWS.replace("coins\n", "l.coins\n")),
+        await deployment.rows(ROWS),
         await deployment.rows("SELECT item_id FROM cart_items ORDER BY 1"),
         await deployment.rows("SELECT id, reason, status FROM parked ORDER BY 1"),
     )

@@ -16,7 +16,7 @@ SUMMARY = Summary(
     duplicates_published=1,
     students=8,
     trainers=20,
-    result=Result(9, {"no_trainer_available": 1}, 180, 21.5, 1_340.0, 4.0),
+    result=Result(9, {"no_trainer_available": 1}, {"insufficient_coins": 2}, 180, 21.5, 1_340.0, 4.0),
     offenders={},
     example=Journey(
         payment_id="pay_x_0001",
@@ -81,12 +81,13 @@ def test_the_page_tells_why_purchases_are_parked_and_where_to_look() -> None:
     page = shown(SUMMARY)
 
     assert "1 no_trainer_available" in page
+    assert "2 insufficient_coins" in page
     assert "curl http://127.0.0.1:8080/metrics" in page
     assert "WHERE payment_id = 'pay_x_0001'" in page
 
 
 def test_a_run_without_a_scheduled_purchase_has_a_page_too() -> None:
-    nothing = replace(SUMMARY, example=None, result=Result(0, {"unexpected_error": 10}, 0, None, None, 0.0))
+    nothing = replace(SUMMARY, example=None, result=Result(0, {"unexpected_error": 10}, {}, 0, None, None, 0.0))
 
     page = shown(nothing)
 

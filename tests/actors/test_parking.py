@@ -1,0 +1,250 @@
+"""What cannot be done is parked: once, with everything, under an id that any replay finds again."""
+
+from typing import Any
+
+from sqlalchemy import text
+
+from contracts.parking import FulfilmentParked
+from tests.builders import a_payment, a_student, a_trainer
+from tests.world import World
+
+_TABLES = (
+    "students, trainers, trainer_absences, cart_changes, cart_clearances, coin_ledger, purchases, enrollments, "
+    "allocations, bookings, series_sessions, session_history, parked"
+)
+
+
+async def test_a_step_has_one_open_row_however_often_its_event_comes(world: World) -> None:
+    payments = await _troubled(world)
+    before = await _rows(world)
+
+    for batch in (1, 3, 1000):
+        world.rewind()
+        await world.settle(batch=batch)
+    world.send("payments.succeeded", *payments, *payments)
+    await world.settle()
+    world.restart()
+    world.rewind()
+    await world.settle()
+
+    assert await _rows(world) == before
+    assert len(before) == len({(row["kind"], row["actor"], row["subject"]) for row in before})
+    assert {(row["status"], row["episode"], row["attempts"]) for row in before} == {("open", 1, 0)}
+
+
+async def test_a_row_has_the_actor_the_reason_the_ids_and_what_it_waits_for(world: World) -> None:
+    countless, dateless, lonely, ghost, poor = await _troubled(world)
+
+    rows = {(row["actor"], row["payment_id"]): row for row in await _rows(world) if row["kind"] == "step"}
+
+    expected = {
+        ("allocation", countless["paymentId"]): ("session_count_invalid", None),
+        ("allocation", dateless["paymentId"]): ("schedule_invalid", None),
+        ("allocation", lonely["paymentId"]): ("no_trainer_available", "trainer"),
+        ("sessions", ghost["paymentId"]): ("student_profile_missing", "profile"),
+        ("coins", poor["paymentId"]): ("insufficient_coins", "coins"),
+    }
+    assert {key: (row["reason"], row["waits_for"]) for key, row in rows.items()} == expected
+    students = {p["paymentId"]: p["studentId"] for p in (countless, dateless, lonely, ghost, poor)}
+    assert all(row["student_id"] == students[row["payment_id"]] for row in rows.values())
+    assert all(row["enrollment_id"] for row in rows.values())
+    assert {row["actor"] for row in rows.values() if row["allocation_id"]} == {"sessions"}
+
+
+async def test_the_bytes_the_key_and_the_headers_are_the_original_ones(world: World) -> None:
+    tricky = [(("x", value),) for value in (b"plain", b"\xff\x00", b"\\xff\\x00", b"", None, "ü".encode(), b"\\x00")]
+    for number, headers in enumerate(tricky):
+        key = [None, b"", b"\xff\x00"][number % 3]
+        world.send("payments.succeeded", b"poison %d" % number, key=key, headers=headers)
+    world.send("payments.succeeded", b"many", headers=(("a", b"1"), ("a", b"2"), ("", b"")))
+    lonely = a_payment()
+    world.send("payments.succeeded", lonely, key=b"its own")
+    await world.settle()
+    (event,) = world.log["enrollments.created"]
+
+    rows = {row["payload"]: row for row in await world.rows('SELECT * FROM parked ORDER BY "offset"')}
+
+    for number, record in enumerate(world.log["payments.succeeded"][: len(tricky) + 1]):
+        row = rows[record.value]
+        assert (row["key"], row["topic"], row["partition"], row["offset"]) == (record.key, record.topic, 0, number)
+    stored = [rows[b"poison %d" % number]["headers"] for number in range(len(tricky))]
+    assert len({str(headers) for headers in stored}) == len(tricky), stored
+    assert [name for name, _ in rows[b"many"]["headers"]] == ["a", "a", ""]
+    step = rows[event.value]
+    assert (step["key"], step["topic"]) == (event.key, "enrollments.created")
+
+
+async def test_the_id_is_a_uuid_v5_and_the_same_in_a_database_built_again(world: World) -> None:
+    await _troubled(world)
+    before = await _rows(world)
+
+    await _empty(world)
+    for topic in [topic for topic in world.log if topic not in _OUTSIDE]:
+        del world.log[topic]
+    world.restart()
+    world.rewind()
+    await world.settle(names=["directory"])
+    await world.settle()
+
+    assert {row["id"].version for row in before} == {5}
+    again = await _rows(world)
+    assert {row["id"]: (row["kind"], row["subject"], row["reason"]) for row in again} == {
+        row["id"]: (row["kind"], row["subject"], row["reason"]) for row in before
+    }
+
+
+async def test_the_identity_of_a_record_knows_no_offset(world: World) -> None:
+    world.send("payments.succeeded", b"poison", key=b"k")
+    await world.settle()
+    (first,) = await _rows(world)
+
+    await _empty(world)
+    world.log.clear()
+    world.rewind()
+    world.send("payments.succeeded", *(b"others %d" % number for number in range(3)))
+    world.send("payments.succeeded", b"poison", key=b"k", headers=(("x", b"other"),))
+    world.send("payments.refunded", b"poison", key=b"k")
+    await world.settle()
+
+    same = [row for row in await _rows(world) if row["payload"] == b"poison"]
+    assert [row["id"] for row in same if row["topic"] == "payments.succeeded"] == [first["id"]]
+    assert len({row["id"] for row in same}) == 2
+
+
+async def test_a_replay_announces_what_is_parked_again_under_the_same_id(world: World) -> None:
+    await _troubled(world)
+    told = world.published(FulfilmentParked)
+    times = len(world.log["fulfilment.parked"])
+
+    world.rewind()
+    await world.settle()
+
+    assert len(world.log["fulfilment.parked"]) >= 2 * times
+    assert world.published(FulfilmentParked) == told
+    by_id = {row["id"]: row for row in await _rows(world)}
+    assert {event.parked_id for event in told} == by_id.keys()
+    for event in told:
+        row = by_id[event.parked_id]
+        assert (event.reason, event.actor, event.facts) == (row["reason"], row["actor"], row["facts"])
+        assert (event.version, event.parked_at) == (row["episode"], row["parked_at"])
+
+
+async def test_a_step_that_succeeds_later_closes_its_row_and_the_purchase_goes_on(world: World) -> None:
+    payment = a_payment()
+    world.send("students.changed", a_student(payment["studentId"]))
+    await world.settle(names=["directory"])
+    world.send("payments.succeeded", payment)
+    await world.settle()
+    journey = await world.journey(payment["paymentId"])
+    assert (journey["state"], journey["parked_reason"]) == ("parked", "no_trainer_available")
+    assert journey["parked_at"] is not None
+
+    world.send("trainers.changed", a_trainer())
+    await world.settle(names=["directory"])
+    world.rewind()
+    await world.settle()
+
+    journey = await world.journey(payment["paymentId"])
+    assert (journey["state"], journey["sessions"], journey["parked_reason"]) == ("scheduled", 10, None)
+    assert journey["allocated_at"] <= journey["scheduled_at"]
+    (row,) = await _rows(world)
+    assert (row["status"], row["closed_at"] is None) == ("resolved", False)
+    assert await world.offenders() == {}
+
+
+async def test_the_episode_rises_only_after_the_last_row_was_resolved(world: World) -> None:
+    await _troubled(world)
+    before = {row["id"] for row in await _rows(world)}
+    await world.rows("UPDATE parked SET status = 'resolved', closed_at = now() WHERE kind = 'step' RETURNING id")
+
+    for _ in range(3):
+        world.rewind()
+        await world.settle()
+
+    steps = [row for row in await _rows(world) if row["kind"] == "step"]
+    first = {row["subject"]: row for row in steps if row["episode"] == 1}
+    second = {row["subject"]: row for row in steps if row["episode"] == 2}
+    assert len(steps) == 10
+    assert first.keys() == second.keys()
+    assert {row["status"] for row in first.values()} == {"resolved"}
+    assert {row["status"] for row in second.values()} == {"open"}
+    assert not before & {row["id"] for row in second.values()}
+    assert {row["id"].version for row in second.values()} == {5}
+    versions = [(event.parked_id, event.version) for event in world.published(FulfilmentParked)]
+    assert {(row["id"], 2) for row in second.values()} <= set(versions)
+
+
+async def test_a_replay_never_opens_what_was_dismissed(world: World) -> None:
+    payments = await _troubled(world)
+    await world.rows("UPDATE parked SET status = 'dismissed', closed_at = now() RETURNING id")
+    before = await _rows(world)
+
+    world.rewind()
+    await world.settle()
+    world.send("payments.succeeded", *payments, b"poison")
+    await world.settle(batch=1)
+
+    assert await _rows(world) == before
+
+
+async def test_a_record_that_was_dealt_with_is_not_opened_by_a_replay(world: World) -> None:
+    payment = a_payment()
+    world.send("payments.succeeded", b"poison", payment, payment | {"amountMinor": 1})
+    await world.settle(names=["enrollment"])
+    await world.rows("UPDATE parked SET status = 'resolved', closed_at = now() RETURNING id")
+
+    world.rewind()
+    await world.settle(names=["enrollment"])
+
+    assert await world.rows("SELECT status, count(*) AS n FROM parked GROUP BY 1") == [{"status": "resolved", "n": 2}]
+
+
+async def test_parking_for_another_reason_later_is_still_one_open_row(world: World) -> None:
+    payment = a_payment(purchaseTier=1)
+    world.send("students.changed", a_student(payment["studentId"]))
+    await world.settle()
+    world.send("payments.succeeded", payment)
+    await world.settle()
+    assert await world.parked() == ["no_trainer_available"]
+    other = a_payment(studentId=payment["studentId"], courseId="crs_chess")
+    world.send("trainers.changed", a_trainer("trn_chess", courses=["crs_chess"]))
+    await world.settle(names=["directory"])
+    world.send("payments.succeeded", other)
+    await world.settle()
+
+    world.send("trainers.changed", a_trainer("trn_yoga"))
+    await world.settle(names=["directory"])
+    world.rewind()
+    await world.settle()
+
+    rows = await world.rows("SELECT reason, waits_for, episode FROM parked WHERE status = 'open'")
+    assert rows == [{"reason": "student_already_booked", "waits_for": "studentTime", "episode": 1}]
+    assert (await world.journey(payment["paymentId"]))["parked_reason"] == "student_already_booked"
+
+
+_OUTSIDE = ("students.changed", "trainers.changed", "payments.succeeded")
+
+
+async def _troubled(world: World) -> list[dict[str, Any]]:
+    """Five purchases that park, one by each cause, beside one that does not and two records of no use."""
+    countless, dateless = a_payment(purchaseTier=0), a_payment(date="soon")
+    lonely, ghost, poor = a_payment(courseId="crs_nobody"), a_payment(), a_payment(coinsRedeemed=5)
+    fine = a_payment()
+    known = (countless, dateless, lonely, poor, fine)
+    world.send("students.changed", *(a_student(p["studentId"]) for p in known))
+    world.send("trainers.changed", *(a_trainer(f"trn_{number}") for number in range(6)))
+    await world.settle(names=["directory"])
+    world.send("payments.succeeded", countless, dateless, lonely, b"poison", ghost, poor, fine)
+    world.send("payments.succeeded", fine | {"amountMinor": 1})
+    await world.settle()
+    return [countless, dateless, lonely, ghost, poor]
+
+
+async def _empty(world: World) -> None:
+    """A database built again: the schema, and nothing in it."""
+    async with world.engine.begin() as db:
+        await db.execute(text(f"TRUNCATE {_TABLES} RESTART IDENTITY CASCADE"))
+
+
+async def _rows(world: World) -> list[dict[str, Any]]:
+    return await world.rows("SELECT * FROM parked ORDER BY kind, actor, subject, episode")

