@@ -25,7 +25,7 @@ run: setup ## Start everything, publish sample purchases, show what happened, st
 	cd $(ROOT) && $(BIN)/python app.py demo --stay
 
 test: setup ## Run all tests, against a real Apache Kafka and a real PostgreSQL
-	cd $(ROOT) && $(BIN)/python -m pytest
+	cd $(ROOT) && $(BIN)/python -m pytest -n 2 --dist worksteal
 
 check: setup format lint types layers test ## Format, lint, types, layers, then tests
 

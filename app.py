@@ -7,15 +7,13 @@ from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, TypeVar
+from urllib.request import urlopen
 
 import typer
 from aiokafka.errors import KafkaError
 from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
-from traffic.demo import Summary, show
-from traffic.demo import demo as run_demo
-from traffic.sample import publish_sample
 
 import embedded
 from actors.connection import admin_client
@@ -27,6 +25,9 @@ from service import ACTORS, Addresses, Service, actors_of, prepare_database, run
 from settings import Settings
 from storage import invariants
 from storage.engine import open_engine, transaction
+from traffic.demo import Summary, show
+from traffic.demo import demo as run_demo
+from traffic.sample import publish_sample
 
 app = typer.Typer(
     name="firstbell",
@@ -36,6 +37,8 @@ app = typer.Typer(
 )
 out = Console()
 err = Console(stderr=True)
+
+_NOTHING_RUNS = "No service runs in this folder. Start one with: python app.py run"
 
 T = TypeVar("T")
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
@@ -82,7 +85,7 @@ def where(*, as_json: AsJson = False) -> None:
     with _session() as settings:
         found = _running_service(settings)
         if found is None:
-            err.print("No service runs in this folder. Start one with: python app.py run")
+            err.print(_NOTHING_RUNS)
             raise typer.Exit(1)
         if as_json:
             out.print_json(data=found)
@@ -154,10 +157,14 @@ def publish(
     seed: Annotated[int, typer.Option(help="The same seed gives the same purchases.")] = 1,
 ) -> None:
     """Publish sample traffic to the running service: students, trainers, carts, payments."""
-    with _session() as settings, _servers(settings, database=False) as addresses:
+    with _session() as settings:
+        kafka = settings.kafka_bootstrap_servers or (_running_service(settings) or {}).get("kafka")
+        if kafka is None:
+            err.print(_NOTHING_RUNS)
+            raise typer.Exit(1)
         _complete(
             publish_sample(
-                addresses.kafka,
+                kafka,
                 settings,
                 purchases=purchases,
                 rate=rate,
@@ -263,10 +270,11 @@ def _addresses(service: Service) -> dict[str, str]:
 
 
 def _running_service(settings: Settings) -> dict[str, str] | None:
-    file = settings.home / "service.json"
-    with suppress(FileNotFoundError, json.JSONDecodeError):
-        found: dict[str, str] = json.loads(file.read_text())
-        return found
+    """What `_known` left, if that service still answers: after a SIGKILL the file stays behind."""
+    with suppress(FileNotFoundError, json.JSONDecodeError, OSError):
+        found: dict[str, str] = json.loads((settings.home / "service.json").read_text())
+        with urlopen(f"{found['http']}/metrics", timeout=5):  # noqa: S310  an address that we wrote
+            return found
     return None
 
 

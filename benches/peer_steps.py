@@ -142,7 +142,7 @@ class Allocator:
                 payment_id,
                 peer_events.approved(asked[payment_id], allocation_id, trainer, wish, at),
             )
-            for payment_id, allocation_id, trainer, wish in zip(payment_ids, ids, trainers, wishes, strict=True)
+            for payment_id, allocated, trainer, wish in zip(payment_ids, ids, trainers, wishes, strict=True)
         ]
 
 

@@ -9,8 +9,8 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import asyncpg
-from sqlalchemy import text
-from sqlalchemy.exc import DBAPIError, InterfaceError
+from sqlalchemy import event, text
+from sqlalchemy.exc import DBAPIError, DisconnectionError, InterfaceError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
@@ -55,13 +55,21 @@ def open_engine(database_url: str, *, pool_size: int = 12, role: str = APP_ROLE,
             await connection.execute(f"SET ROLE {taken}")
         return connection
 
-    return create_async_engine(
+    engine = create_async_engine(
         "postgresql+asyncpg://",
         async_creator=connect,
         pool_size=pool_size,
         max_overflow=4,
         pool_recycle=1800,
     )
+    event.listen(engine.sync_engine, "checkout", _clean)
+    return engine
+
+
+def _clean(dbapi_connection: Any, _record: object, _proxy: object) -> None:
+    """A call that was cancelled may have handed back a connection whose transaction is open: take another."""
+    if dbapi_connection.driver_connection.is_in_transaction():
+        raise DisconnectionError("a transaction was left open")
 
 
 @asynccontextmanager
