@@ -44,7 +44,7 @@ layers:
 bench: setup ## Measure throughput and latency beside a hand-written pipeline
 	cd $(ROOT) && $(BIN)/python -m benches
 
-e2e: setup ## Send payments from clients that are not ours: kafkajs, kcat, confluent-kafka
+e2e: setup ## Send payments from clients that are not ours: @platformatic/kafka, kcat, confluent-kafka
 	cd $(ROOT) && tests/e2e/clients/install && $(BIN)/python -m pytest tests/e2e -m clients
 
 clean: ## Remove the environment and the data of the embedded servers

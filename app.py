@@ -18,7 +18,7 @@ from rich.table import Table
 import embedded
 from actors.connection import admin_client
 from actors.lag import oldest_unread
-from actors.topics import create_topics
+from actors.topics import create_topics, differing_topics
 from errors import FirstbellError
 from logs import configure_logs
 from service import ACTORS, Addresses, Service, actors_of, prepare_database, running
@@ -117,7 +117,10 @@ def topics() -> None:
     async def main() -> None:
         async with admin_client(settings, addresses.kafka) as admin:
             created = await create_topics(admin, settings)
+            differing = await differing_topics(admin, settings)
         out.print("\n".join(created) or "Every topic is there.")
+        for topic, found in differing.items():
+            out.print(f"{topic} has other settings than ours: {found}", highlight=False)
 
     with _session() as settings, _servers(settings, database=False) as addresses:
         _complete(main())

@@ -25,7 +25,7 @@ from actors.connection import admin_client, broker_of
 from actors.consumers import Consumers, Publisher
 from actors.fuse import Fuse
 from actors.runtime import Delivery
-from actors.topics import create_topics
+from actors.topics import create_topics, differing_topics
 from console.health import health_app
 from domain.matching import Weights
 from errors import FirstbellError, Transient
@@ -156,6 +156,8 @@ class Service:
     async def _create_topics(self) -> None:
         async with admin_client(self.settings, self.addresses.kafka) as admin:
             await create_topics(admin, self.settings)
+            for topic, found in (await differing_topics(admin, self.settings)).items():
+                _log.warning("topic has other settings than ours", topic=topic, found=found)
 
     async def _alive(self) -> dict[str, str]:
         if self._starting and self._starting.done() and not self._starting.cancelled() and self._starting.exception():

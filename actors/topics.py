@@ -1,6 +1,7 @@
 """The topics, created by us with stated settings: auto-created ones would have a single partition."""
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import TopicAlreadyExistsError, for_code
 
 from contracts.topics import TOPICS, TopicSpec
@@ -36,6 +37,23 @@ async def create_topics(admin: AIOKafkaAdminClient, settings: Settings) -> list[
         elif error is not TopicAlreadyExistsError:
             raise error(f"{name}: {detail[0] if detail else ''}")
     return created
+
+
+async def differing_topics(admin: AIOKafkaAdminClient, settings: Settings) -> dict[str, dict[str, str]]:
+    """The settings in which topics that exist already differ from ours: {topic: {setting: value found}}.
+
+    A topic that upstream made is left as it is; but without the broker's stamp and its unpacking,
+    what guards us against back-dated records and compressed bombs is missing.
+    """
+    wanted = {settings.topic_prefix + spec.name: topic_config(spec, settings) for spec in TOPICS.values()}
+    resources = [ConfigResource(ConfigResourceType.TOPIC, name) for name in wanted]
+    differing: dict[str, dict[str, str]] = {}
+    for response in await admin.describe_configs(resources):
+        for _, _, _, name, entries in response.resources:
+            found = {entry[0]: entry[1] for entry in entries}
+            if wrong := {key: found[key] for key, value in wanted[name].items() if found.get(key, value) != value}:
+                differing[name] = wrong
+    return differing
 
 
 def topic_config(spec: TopicSpec, settings: Settings) -> dict[str, str]:

@@ -140,7 +140,7 @@ class Allocator:
             (
                 "allocations.approved",
                 payment_id,
-                peer_events.approved(asked[payment_id], allocation_id, trainer, wish, at),
+                peer_events.approved(asked[payment_id], allocated, trainer, wish, at),
             )
             for payment_id, allocated, trainer, wish in zip(payment_ids, ids, trainers, wishes, strict=True)
         ]

@@ -5,6 +5,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
+from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from contracts.allocations import AllocationApproved
@@ -167,9 +168,7 @@ async def test_a_series_that_meets_another_in_one_session_goes_to_another_traine
     overlapping = a_payment(date=soon(16).isoformat(), timeSlot="16:30", purchaseTier=30)
     beside = a_payment(timeSlot="17:00")
     payments = [first, touching, overlapping, beside]
-    await _known(
-        world, payments, [a_trainer("trn_1"), a_trainer("trn_2", latitude=HOME[0] + 11 * KM)], online=False
-    )
+    await _known(world, payments, [a_trainer("trn_1"), a_trainer("trn_2", latitude=HOME[0] + 11 * KM)], online=False)
 
     await _buy(world, first)
     await _buy(world, touching)
@@ -217,6 +216,121 @@ async def test_online_lessons_do_not_look_at_distance_when_they_choose(world: Wo
         await _buy(world, payment)
 
     assert list((await _trainers(world)).values()) == ["trn_1", "trn_2", "trn_3"]
+
+
+async def test_distance_is_measured_on_a_round_earth(world: World) -> None:
+    near = [
+        ((10.0, 179.995), (10.0, -179.995), 2),
+        ((-17.0, -179.99), (-17.0, 179.99), 3),
+        ((89.99, 0.0), (89.99, 180.0), 3),
+        ((-89.999, 45.0), (-89.999, -90.0), 1),
+        ((60.0, 10.0), (60.0, 10.17), 10),
+        ((12.97, 77.59), (28.61, 77.2), 1800),
+        ((12.97, 77.59), (-12.97, -102.41), 30_000),
+    ]
+    far = [
+        ((60.0, 10.0), (60.0, 10.19), 10),
+        ((12.97, 77.59), (28.61, 77.2), 1700),
+        ((10.0, 179.9), (10.0, -179.9), 20),
+    ]
+    payments = [a_payment(courseId=f"crs_{number}") for number in range(len(near) + len(far))]
+    for number, (home, there, radius) in enumerate(near + far):
+        world.send("students.changed", a_student(payments[number]["studentId"], latitude=home[0], longitude=home[1]))
+        place = {"latitude": there[0], "longitude": there[1], "radiusKm": radius}
+        world.send("trainers.changed", a_trainer(f"trn_{number}", courses=[f"crs_{number}"], **place))
+    await world.settle(names=["directory"])
+
+    await _buy(world, *payments)
+
+    chosen = await _trainers(world)
+    for number, (payment, place) in enumerate(zip(payments, near + far, strict=True)):
+        assert (payment["paymentId"] in chosen) is (number < len(near)), place
+
+
+async def test_times_that_touch_do_not_overlap_whatever_the_minute(world: World) -> None:
+    slots = ["16:00-16:17", "16:17-16:32", "16:32-16:48", "15:43-16:00", "17:01-17:59"]
+    payments = [a_payment(timeSlot=slot, studentId="stu_a") for slot in slots]
+    overlapping = [
+        a_payment(timeSlot="16:47-17:02"),
+        a_payment(timeSlot="16:16-16:31"),
+        a_payment(timeSlot="17:58-18:13"),
+    ]
+    exact = a_trainer("trn_1", workingHours=[{"days": EVERY_DAY, "from": "15:43", "to": "18:13"}])
+    await _known(world, [payments[0], *overlapping], [exact])
+    starts = datetime.combine(soon(), time(16), KOLKATA)
+    second = timedelta(seconds=1)
+    world.send("trainers.busy", an_absence("trn_1", starts + timedelta(minutes=48), starts + timedelta(minutes=61)))
+    world.send("trainers.busy", an_absence("trn_1", starts - timedelta(hours=9), starts - timedelta(minutes=17)))
+    await world.settle(names=["directory"])
+
+    for payment in payments:
+        await _buy(world, payment)
+    await _buy(world, *overlapping)
+
+    assert set(await _trainers(world)) == {payment["paymentId"] for payment in payments}
+    assert await world.parked() == ["no_trainer_available"] * 3
+
+    late = a_payment(timeSlot="15:43-16:00", courseId="crs_chess")
+    await _known(world, [late], [a_trainer("trn_chess", courses=["crs_chess"])])
+    world.send("trainers.busy", an_absence("trn_chess", starts - second, starts))
+    await world.settle(names=["directory"])
+    await _buy(world, late)
+
+    assert late["paymentId"] not in await _trainers(world)
+
+
+async def test_a_weekday_is_the_students_and_may_be_another_day_for_the_trainer(world: World) -> None:
+    auckland = a_payment(timeSlot="08:00", daysOfWeek=["mon"], learningMode="online", purchaseTier=3)
+    day = next(day for day in (soon(n) for n in range(7, 15)) if day.weekday() == 0)
+    sunday = datetime.combine(day, time(8), ZoneInfo("Pacific/Auckland")).astimezone(ZoneInfo("America/New_York"))
+    assert sunday.weekday() == 6
+    hours = {"from": f"{sunday:%H:%M}", "to": f"{sunday + timedelta(hours=1):%H:%M}"}
+    world.send("students.changed", a_student(auckland["studentId"], timezone="Pacific/Auckland"))
+    world.send(
+        "trainers.changed",
+        *(
+            a_trainer(f"trn_{name}", timezone="America/New_York", workingHours=[{"days": [name], **hours}])
+            for name in EVERY_DAY
+        ),
+    )
+    await world.settle(names=["directory"])
+
+    await _buy(world, auckland)
+
+    assert await _trainers(world) == {auckland["paymentId"]: "trn_sun"}
+
+
+async def test_only_the_present_load_counts_and_not_what_was_taught_long_ago(world: World) -> None:
+    old = [a_payment(timeSlot=slot) for slot in ("06:00", "07:00", "08:00")]
+    new = a_payment()
+    await _known(world, [*old, new], [a_trainer("trn_1")])
+    await _buy(world, *old)
+    await world.rows("""
+        UPDATE bookings SET first_day = first_day - 400,
+               booked = (SELECT range_agg(tstzrange(lower(r) - interval '400 days', upper(r) - interval '400 days'))
+                           FROM unnest(booked) AS r)
+        RETURNING 1
+    """)
+    world.send("trainers.changed", a_trainer("trn_2", latitude=HOME[0] + 2 * KM))
+    await world.settle(names=["directory"])
+
+    await _buy(world, new)
+
+    assert (await _trainers(world))[new["paymentId"]] == "trn_1"
+
+
+async def test_a_trainer_whose_transaction_ends_after_a_younger_one_is_seen_all_the_same(world: World) -> None:
+    first, second = a_payment(), a_payment()
+    await _known(world, [first, second], [a_trainer("trn_2", active=False)])
+    async with world.engine.connect() as slow, slow.begin():
+        await slow.execute(text("UPDATE trainers SET active = true, xact = pg_current_xact_id()"))
+        world.send("trainers.changed", a_trainer("trn_1"))
+        await world.settle(names=["directory"])
+        await _buy(world, first)
+
+    await _buy(world, second)
+
+    assert await _trainers(world) == {first["paymentId"]: "trn_1", second["paymentId"]: "trn_2"}
 
 
 async def test_the_cheapest_by_distance_and_load_wins_and_ties_go_to_the_smallest_id(world: World) -> None:
@@ -426,7 +540,7 @@ _COPY = """
         (
             {
                 "student": "student_no + 1",
-                "booked": "tstzmultirange(tstzrange(upper(booked) - interval '1 second', upper(booked) + interval '1 h'))",
+                "booked": "tstzmultirange(tstzrange(upper(booked) - interval '1s', upper(booked) + interval '1h'))",
             },
             "bookings_trainer_once",
         ),

@@ -60,10 +60,10 @@ async def test_every_order_of_arrival_shows_the_same_cart(world: World, batch: i
     stories: list[tuple[str, bool]] = []
     arrivals: list[list[Message]] = []
     for name, (messages, shown) in _STORIES.items():
-        for order, arrival in enumerate(itertools.permutations(range(len(messages)))):
+        for order, permuted in enumerate(itertools.permutations(messages)):
             student = f"stu_{name}_{order}"
             stories.append((f"itm_{name}_{order}", shown))
-            arrivals.append([_message(messages[index], student, f"itm_{name}_{order}") for index in arrival])
+            arrivals.append([_message(message, student, f"itm_{name}_{order}") for message in permuted])
 
     for step in range(max(map(len, arrivals))):
         for arrival in arrivals:
@@ -126,7 +126,7 @@ def _message(message: tuple[str, float, dict[str, Any]], student: str, item: str
     if kind == "tombstone":
         return "carts.changed", None, item.encode(), PAID + timedelta(minutes=minutes)
     if kind == "paid":
-        named = {name: item for name in more}
+        named = dict.fromkeys(more, item)
         return "payments.succeeded", a_payment(studentId=student, succeededAt=_at(minutes), **named), None, None
     change = a_cart_change(student, item, action=kind, changedAt=_at(minutes), **more)
     return "carts.changed", change, None, None

@@ -174,7 +174,11 @@ async def test_what_the_feeds_cannot_mean_parks_once_and_its_neighbours_go_throu
         ("students.changed", a_student("stu_bad", latitude="12.9"), None),
         ("trainers.changed", a_trainer("trn_bad", radiusKm=-1), None),
         ("trainers.changed", a_trainer("trn_bad", latitude=91), None),
-        ("trainers.changed", a_trainer("trn_bad", workingHours=[{"days": ["mon"], "from": "25:00", "to": "26:00"}]), None),
+        (
+            "trainers.changed",
+            a_trainer("trn_bad", workingHours=[{"days": ["mon"], "from": "25:00", "to": "26:00"}]),
+            None,
+        ),
         ("trainers.changed", a_trainer("trn_bad", courses="crs_yoga"), None),
         ("trainers.busy", an_absence("trn_bad", NOW, NOW), None),
         ("trainers.busy", an_absence("trn_bad", NOW, NOW - timedelta(hours=1)), None),

@@ -4,8 +4,9 @@ from typing import Any
 
 from sqlalchemy import text
 
+from contracts.enrollments import EnrollmentCreated
 from contracts.parking import FulfilmentParked
-from tests.builders import a_payment, a_student, a_trainer
+from tests.builders import a_credit, a_payment, a_student, a_trainer
 from tests.world import World
 
 _TABLES = (
@@ -51,27 +52,32 @@ async def test_a_row_has_the_actor_the_reason_the_ids_and_what_it_waits_for(worl
     assert {row["actor"] for row in rows.values() if row["allocation_id"]} == {"sessions"}
 
 
-async def test_the_bytes_the_key_and_the_headers_are_the_original_ones(world: World) -> None:
-    tricky = [(("x", value),) for value in (b"plain", b"\xff\x00", b"\\xff\\x00", b"", None, "ü".encode(), b"\\x00")]
-    for number, headers in enumerate(tricky):
-        key = [None, b"", b"\xff\x00"][number % 3]
-        world.send("payments.succeeded", b"poison %d" % number, key=key, headers=headers)
-    world.send("payments.succeeded", b"many", headers=(("a", b"1"), ("a", b"2"), ("", b"")))
-    lonely = a_payment()
-    world.send("payments.succeeded", lonely, key=b"its own")
+async def test_the_bytes_and_the_key_are_the_original_ones(world: World) -> None:
+    for number, key in enumerate([None, b"", b"\xff\x00", b"pay_1"]):
+        world.send("payments.succeeded", b"poison \xff\x00 %d" % number, key=key)
+    world.send("payments.succeeded", a_payment(courseId="crs_nobody"), key=b"its own")
     await world.settle()
     (event,) = world.log["enrollments.created"]
 
-    rows = {row["payload"]: row for row in await world.rows('SELECT * FROM parked ORDER BY "offset"')}
+    rows = {row["payload"]: row for row in await world.rows("SELECT * FROM parked")}
 
-    for number, record in enumerate(world.log["payments.succeeded"][: len(tricky) + 1]):
+    for record in (*world.log["payments.succeeded"][:4], event):
         row = rows[record.value]
-        assert (row["key"], row["topic"], row["partition"], row["offset"]) == (record.key, record.topic, 0, number)
-    stored = [rows[b"poison %d" % number]["headers"] for number in range(len(tricky))]
-    assert len({str(headers) for headers in stored}) == len(tricky), stored
-    assert [name for name, _ in rows[b"many"]["headers"]] == ["a", "a", ""]
-    step = rows[event.value]
-    assert (step["key"], step["topic"]) == (event.key, "enrollments.created")
+        stood = (record.key, record.topic, record.partition, record.offset)
+        assert (row["key"], row["topic"], row["partition"], row["offset"]) == stood
+
+
+async def test_headers_that_differ_are_kept_apart_in_their_order_whatever_their_bytes(world: World) -> None:
+    values = [b"plain", b"\xff\x00", b"\\xff\\x00", b"", None, "ü".encode(), b"\\x00", b"\x00"]
+    for number, value in enumerate(values):
+        world.send("payments.succeeded", b"poison %d" % number, headers=(("x", value),))
+    world.send("payments.succeeded", b"many", headers=(("a", b"1"), ("a", b"2"), ("", b"")))
+
+    await world.settle()
+
+    rows = {row["payload"]: row["headers"] for row in await world.rows("SELECT payload, headers FROM parked")}
+    assert [name for name, _ in rows.pop(b"many")] == ["a", "a", ""]
+    assert len({str(headers) for headers in rows.values()}) == len(values), rows
 
 
 async def test_the_id_is_a_uuid_v5_and_the_same_in_a_database_built_again(world: World) -> None:
@@ -93,6 +99,56 @@ async def test_the_id_is_a_uuid_v5_and_the_same_in_a_database_built_again(world:
     }
 
 
+async def test_an_event_about_an_enrolment_nobody_made_waits_for_it(world: World) -> None:
+    payment = a_payment(coinsRedeemed=5, purchaseTier=1)
+    world.send("students.changed", a_student(payment["studentId"]))
+    world.send("trainers.changed", a_trainer())
+    world.send("coins.credited", a_credit(payment["studentId"], 5))
+    await world.settle(names=["directory"])
+    world.send("payments.succeeded", payment)
+    await world.settle()
+    (event,) = world.published(EnrollmentCreated)
+    await _empty(world)
+    world.log["payments.succeeded"].clear()
+    world.log["allocations.approved"].clear()
+    world.rewind()
+
+    await world.settle()
+
+    rows = await _rows(world)
+    assert {row["reason"] for row in rows} == {"enrollment_unknown"}
+    assert {row["subject"] for row in rows} == {str(event.enrollment_id)}
+    assert {row["payment_id"] for row in rows} == {payment["paymentId"]}
+
+    world.send("payments.succeeded", payment)
+    world.rewind()
+    await world.settle()
+
+    assert await world.parked() == []
+    assert (await world.journey(payment["paymentId"]))["state"] == "scheduled"
+
+
+async def test_what_nobody_can_read_on_a_topic_of_ours_is_one_row_whoever_meets_it(world: World) -> None:
+    payment = a_payment()
+    world.send("students.changed", a_student(payment["studentId"]))
+    world.send("trainers.changed", a_trainer())
+    await world.settle(names=["directory"])
+    for topic in ("enrollments.created", "allocations.approved"):
+        world.send(topic, b"poison", {"paymentId": payment["paymentId"]}, None)
+    world.send("payments.succeeded", payment)
+
+    await world.settle()
+    world.rewind()
+    await world.settle(batch=1)
+
+    rows = await world.rows("SELECT topic, reason, count(*) AS n FROM parked GROUP BY 1, 2 ORDER BY 1")
+    assert [tuple(row.values()) for row in rows] == [
+        ("allocations.approved", "unreadable", 3),
+        ("enrollments.created", "unreadable", 3),
+    ]
+    assert (await world.journey(payment["paymentId"]))["state"] == "scheduled"
+
+
 async def test_the_identity_of_a_record_knows_no_offset(world: World) -> None:
     world.send("payments.succeeded", b"poison", key=b"k")
     await world.settle()
@@ -103,7 +159,7 @@ async def test_the_identity_of_a_record_knows_no_offset(world: World) -> None:
     world.rewind()
     world.send("payments.succeeded", *(b"others %d" % number for number in range(3)))
     world.send("payments.succeeded", b"poison", key=b"k", headers=(("x", b"other"),))
-    world.send("payments.refunded", b"poison", key=b"k")
+    world.send("coins.credited", b"poison", key=b"k")
     await world.settle()
 
     same = [row for row in await _rows(world) if row["payload"] == b"poison"]
@@ -199,7 +255,7 @@ async def test_a_record_that_was_dealt_with_is_not_opened_by_a_replay(world: Wor
     assert await world.rows("SELECT status, count(*) AS n FROM parked GROUP BY 1") == [{"status": "resolved", "n": 2}]
 
 
-async def test_parking_for_another_reason_later_is_still_one_open_row(world: World) -> None:
+async def test_a_step_that_would_park_for_another_reason_by_now_still_has_one_open_row(world: World) -> None:
     payment = a_payment(purchaseTier=1)
     world.send("students.changed", a_student(payment["studentId"]))
     await world.settle()
@@ -217,9 +273,11 @@ async def test_parking_for_another_reason_later_is_still_one_open_row(world: Wor
     world.rewind()
     await world.settle()
 
-    rows = await world.rows("SELECT reason, waits_for, episode FROM parked WHERE status = 'open'")
-    assert rows == [{"reason": "student_already_booked", "waits_for": "studentTime", "episode": 1}]
-    assert (await world.journey(payment["paymentId"]))["parked_reason"] == "student_already_booked"
+    rows = await world.rows("SELECT payment_id, status, episode FROM parked")
+    assert rows == [{"payment_id": payment["paymentId"], "status": "open", "episode": 1}]
+    journey = await world.journey(payment["paymentId"])
+    assert (journey["state"], journey["allocation_id"]) == ("parked", None)
+    assert await world.offenders() == {}
 
 
 _OUTSIDE = ("students.changed", "trainers.changed", "payments.succeeded")

@@ -80,7 +80,7 @@ async def test_every_written_form_of_a_date_is_the_day_meant(world: World) -> No
         (f"{before}T14:00:00Z", "Pacific/Kiritimati"): day,
     }
     payments = {case: a_payment(date=case[0]) for case in cases}
-    zones = {payments[case]["studentId"]: case[1] for case in cases}
+    zones: dict[str, str | None] = {payments[case]["studentId"]: case[1] for case in cases}
 
     times = await _times(world, *payments.values(), zones=zones)
 
@@ -234,16 +234,28 @@ async def test_the_end_is_the_start_plus_the_length_also_over_a_change(world: Wo
     [
         (
             "timeSlot",
-            [None, "soon", "25:00", "24:00", "16:60", "16", "13:00 PM", "0:00 AM", "16:00-", "-17:00", "16:00-16:14"]
-            + ["16:00-16:00", "08:00-20:01", "16:00-17:00-18:00", "16:00 17:00", 1600, True, ["16:00"], {"from": 16}],
+            [
+                *[None, "soon", "25:00", "24:00", "16:60", "16", "13:00 PM", "0:00 AM", "16:00-", "-17:00"],
+                *["16:00-16:14", "16:00-16:00", "08:00-20:01", "16:00-17:00-18:00", "16:00 17:00"],
+                *[1600, True, ["16:00"], {"from": 16}],
+            ],
         ),
         (
             "date",
-            [None, "tomorrow", "2027-13-01", "2027-02-30", "01/12/2027", "2027-12-01T25:00:00Z", "9999-12-31"]
-            + [20271201, True, ["2027-12-01"], "2027-12-01Tnoon", "99999-01-01"],
+            [
+                *[None, "tomorrow", "2027-13-01", "2027-02-30", "01/12/2027", "2027-12-01T25:00:00Z", "9999-12-31"],
+                *[20271201, True, ["2027-12-01"], "2027-12-01Tnoon", "99999-01-01"],
+            ],
         ),
         ("daysOfWeek", [["funday"], [1], ["mon", "funday"], {"mon": True}, 3, True]),
-        ("timezone", ["Mars/Olympus", 530, True, ["Asia/Kolkata"], "../../etc/passwd", "A" * 3000]),
+        (
+            "timezone",
+            [
+                *["Mars/Olympus", 530, True, ["Asia/Kolkata"], "../../etc/passwd", "A" * 3000, "+05:30"],
+                # Files of the database, and no zones: this machine's, an error on purpose, and one with leap seconds.
+                *["localtime", "Factory", "right/Asia/Kolkata", "posixrules", "tzdata.zi"],
+            ],
+        ),
     ],
 )
 async def test_what_is_missing_or_unreadable_is_named(world: World, field: str, values: list[Any]) -> None:
@@ -263,6 +275,29 @@ async def test_what_is_missing_or_unreadable_is_named(world: World, field: str, 
     assert list(times) == [good["paymentId"]]
 
 
+async def test_the_longest_series_keeps_its_wall_time_for_years(world: World) -> None:
+    sundays = a_payment(purchaseTier=365, daysOfWeek=["sun"], timeSlot="20:00-08:00")
+    daily = a_payment(purchaseTier=365, timeSlot="02:30-02:45")
+    zones: dict[str, str | None] = {p["studentId"]: "Europe/Berlin" for p in (sundays, daily)}
+
+    times = await _times(world, sundays, daily, zones=zones)
+
+    days = [day for day in _days(soon(), 365 * 7 + 7) if day.weekday() == 6][:365]
+    assert times[sundays["paymentId"]] == _series(days, time(20), 720, ZoneInfo("Europe/Berlin"))
+    assert times[daily["paymentId"]] == _series(_days(soon(), 365), time(2, 30), 15, ZoneInfo("Europe/Berlin"))
+
+
+@pytest.mark.parametrize("year", [2099, 2500, 9998])
+async def test_a_date_of_another_age_is_scheduled_or_parked_and_holds_up_nobody(world: World, year: int) -> None:
+    far, good = a_payment(date=f"{year}-01-01"), a_payment()
+
+    times = await _times(world, far, good)
+
+    assert good["paymentId"] in times
+    reasons = await world.parked()
+    assert (far["paymentId"] in times) != (reasons == ["schedule_invalid"])
+
+
 async def test_a_first_session_that_is_past_parks_and_one_that_only_follows_the_date_does_not(world: World) -> None:
     today = datetime.now(KOLKATA).date()
     in_three_days = today + timedelta(days=3)
@@ -270,9 +305,7 @@ async def test_a_first_session_that_is_past_parks_and_one_that_only_follows_the_
     begun = a_payment(date=today.isoformat(), timeSlot="00:00-12:00")
     ancient = a_payment(date="1999-12-31")
     far_zone = a_payment(date=(today - timedelta(days=2)).isoformat(), timeSlot="23:00")
-    follows = a_payment(
-        date=(today - timedelta(days=1)).isoformat(), daysOfWeek=[EVERY_DAY[in_three_days.weekday()]]
-    )
+    follows = a_payment(date=(today - timedelta(days=1)).isoformat(), daysOfWeek=[EVERY_DAY[in_three_days.weekday()]])
 
     times = await _times(world, yesterday, begun, ancient, far_zone, follows, zones={})
 
@@ -288,7 +321,7 @@ async def test_the_clock_that_judges_the_past_is_the_students(world: World) -> N
     wall = now.replace(tzinfo=None) + timedelta(hours=5)
     slot, day = f"{wall:%H:%M}", wall.date().isoformat()
     east, west = a_payment(date=day, timeSlot=slot), a_payment(date=day, timeSlot=slot)
-    zones = {east["studentId"]: "Pacific/Kiritimati", west["studentId"]: "Pacific/Pago_Pago"}
+    zones: dict[str, str | None] = {east["studentId"]: "Pacific/Kiritimati", west["studentId"]: "Pacific/Pago_Pago"}
 
     times = await _times(world, east, west, zones=zones)
 

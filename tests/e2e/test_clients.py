@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -13,25 +14,33 @@ from actors.connection import admin_client
 from tests.e2e.clients import confluent, programs
 from tests.e2e.clients.batches import travelled
 from tests.e2e.clients.orders import Json, Order, an_order, as_javascript_writes
-from tests.e2e.clients.sendings import CLOUDEVENTS, TRACE, TRACEPARENT, Publish, Sending, sendings
+from tests.e2e.clients.sendings import CLOUDEVENTS, STRANGE, TRACEPARENT, Publish, Sending, sendings
 from tests.e2e.deployment import Deployment
 
 pytestmark = pytest.mark.timeout(180)
 
+ENCODED = {name: value.encode() for name, value in STRANGE.items()}
 SESSIONS = "SELECT number, trainer_id, starts_at, ends_at, status FROM sessions WHERE payment_id = $1 ORDER BY number"
 
 
-@pytest.fixture(params=["made by us", "made by upstream"])
-async def topic(request: pytest.FixtureRequest, deployment: Deployment) -> str:
-    """Where payments go. We make it so that the broker unpacks what comes; upstream's keeps it as it came."""
-    name = f"{deployment.settings.topic_prefix}payments.succeeded"
-    if request.param == "made by upstream":
+@dataclass(frozen=True)
+class Topic:
+    """Where payments go: as we make it, the broker unpacks what comes; as upstream might, it keeps it as it came."""
+
+    name: str
+    unpacks: bool
+
+
+@pytest.fixture(params=[True, False], ids=["made by us", "made by upstream"])
+async def topic(request: pytest.FixtureRequest, deployment: Deployment) -> Topic:
+    topic = Topic(f"{deployment.settings.topic_prefix}payments.succeeded", unpacks=request.param)
+    if not topic.unpacks:
         async with admin_client(deployment.settings, deployment.addresses.kafka) as admin:
-            await admin.create_topics([NewTopic(name, deployment.settings.partitions, 1)])
-    return name
+            await admin.create_topics([NewTopic(topic.name, deployment.settings.partitions, 1)])
+    return topic
 
 
-async def purchased(deployment: Deployment, topic: str, publish: Publish) -> list[Sending]:
+async def purchased(deployment: Deployment, topic: Topic, publish: Publish) -> list[Sending]:
     """Start the service, send orders in every way with this client, and wait until they are done."""
     ways = sendings(an_order)
     orders = [order for way in ways for order in way.orders]
@@ -40,7 +49,7 @@ async def purchased(deployment: Deployment, topic: str, publish: Publish) -> lis
     for table in ("students", "trainers"):
         await deployment.until(f"SELECT count(*) FROM {table}", lambda n: n == len(orders))  # noqa: S608
     for way in ways:
-        await publish(deployment.addresses.kafka, topic, way)
+        await publish(deployment.addresses.kafka, topic.name, way)
     await deployment.settled(len(orders))
     return ways
 
@@ -63,14 +72,18 @@ async def assert_right_sessions(
     assert (await deployment.run("check"))[0] == 0
 
 
-async def assert_sent_in_these_ways(deployment: Deployment, topic: str, ways: list[Sending]) -> None:
-    """The client did as it was told: in this codec, together or one by one. Our topic keeps everything unpacked."""
-    found = await travelled(deployment.addresses.kafka, topic, deployment.settings.partitions)
-    ours = all(how.codec == "none" for how in found.values())
+async def assert_sent_in_these_ways(deployment: Deployment, topic: Topic, ways: list[Sending]) -> None:
+    """The client did as it was told, or the other assertions would say little."""
+    found = await travelled(deployment.addresses.kafka, topic.name, deployment.settings.partitions)
     for way in ways:
         came = [found[order.payment_id] for order in way.orders]
-        assert {how.codec for how in came} == {"none" if ours else way.codec}
+        assert {how.codec for how in came} == {"none" if topic.unpacks else way.codec}
         assert (max(how.size for how in came) > 1) == way.batched
+        assert [how.key for how in came] == [order.payment_id.encode() if way.keyed else None for order in way.orders]
+        for how in came:
+            assert how.headers.keys() >= way.headers.keys()
+            assert way.headers or not how.headers
+            assert way.headers is not STRANGE or ENCODED.items() <= how.headers.items()
 
 
 def assert_tells_the_sessions(order: Order, way: Sending, key: str, headers: dict[str, str], value: Json) -> None:
@@ -96,7 +109,7 @@ def by_payment(ways: list[Sending]) -> dict[str, tuple[Order, Sending]]:
 
 
 async def test_payments_from_confluent_kafka_end_in_the_right_sessions_and_it_reads_them(
-    deployment: Deployment, topic: str
+    deployment: Deployment, topic: Topic
 ) -> None:
     ways = await purchased(deployment, topic, confluent.publish)
     expected = by_payment(ways)
@@ -116,7 +129,7 @@ async def test_payments_from_confluent_kafka_end_in_the_right_sessions_and_it_re
 
 @pytest.mark.clients
 async def test_payments_from_kcat_end_in_the_right_sessions_and_it_shows_them(
-    deployment: Deployment, topic: str
+    deployment: Deployment, topic: Topic
 ) -> None:
     ways = await purchased(deployment, topic, programs.publish_from_kcat)
     expected = by_payment(ways)
@@ -134,7 +147,7 @@ async def test_payments_from_kcat_end_in_the_right_sessions_and_it_shows_them(
 
 
 @pytest.mark.clients
-async def test_payments_from_node_end_in_the_right_sessions(deployment: Deployment, topic: str) -> None:
+async def test_payments_from_node_end_in_the_right_sessions(deployment: Deployment, topic: Topic) -> None:
     ways = await purchased(deployment, topic, programs.publish_from_node)
 
     await assert_right_sessions(deployment, ways, as_javascript_writes)

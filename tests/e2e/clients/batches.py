@@ -12,10 +12,12 @@ from tests.e2e.clients.sendings import CODECS
 
 @dataclass(frozen=True)
 class Travelled:
-    """How one message travelled: in which codec, and with how many others."""
+    """How one message travelled: in which codec, in a batch of how many, under which key and headers."""
 
     codec: str
     size: int
+    key: bytes | None
+    headers: dict[str, bytes | None]
 
 
 async def travelled(kafka: str, topic: str, partitions: int) -> dict[str, Travelled]:
@@ -45,6 +47,8 @@ def _read(records: bytes) -> dict[str, Travelled]:
     found: dict[str, Travelled] = {}
     while (batch := batches.next_batch()) is not None:
         codec = CODECS[batch.compression_type]
-        ids = [json.loads(record.value)["paymentId"] for record in batch]
-        found |= {payment_id: Travelled(codec, len(ids)) for payment_id in ids}
+        together = list(batch)
+        for record in together:
+            how = Travelled(codec, len(together), record.key, dict(record.headers))
+            found[json.loads(record.value)["paymentId"]] = how
     return found

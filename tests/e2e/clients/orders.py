@@ -28,12 +28,12 @@ class Course:
     as_instant: bool = False
 
 
-# Fifteen weeks of Mondays and Wednesdays go through a change of clocks from most days of the year.
+# Forty weeks always go through a change of clocks.
 COURSES = (
     Course("Asia/Kolkata", 10, "16:00", 10, time(16), 60),
-    Course("America/New_York", "30 sessions", "6:30 AM - 7:15 AM", 30, time(6, 30), 45, ("mon", "wed")),
+    Course("America/New_York", "40 sessions", "6:30 AM - 7:15 AM", 40, time(6, 30), 45, ("mon",)),
     Course("Asia/Kolkata", "20", "4:00 PM – 5:30 PM", 20, time(16), 90, as_instant=True),  # noqa: RUF001
-    Course("Europe/Berlin", 30, "18:00-19:30", 30, time(18), 90, as_instant=True),
+    Course("Europe/Berlin", 30, "18:00-19:30", 30, time(18), 90, ("mon", "wed"), as_instant=True),
 )
 
 # What our contracts do not know, in every kind of JSON value that clients write in different ways.
@@ -51,6 +51,7 @@ class Order:
 
     payment: Json
     course: Course
+    first_day: date
 
     @property
     def payment_id(self) -> str:
@@ -77,7 +78,7 @@ class Order:
 
     def sessions(self) -> list[Session]:
         """Every session that must be there, by the wall clock of the student."""
-        day = soon()
+        day = self.first_day
         sessions: list[Session] = []
         while len(sessions) < self.course.count:
             if EVERY_DAY[day.weekday()] in self.course.days:
@@ -92,6 +93,7 @@ class Order:
 def an_order(number: int) -> Order:
     """The order of this number; neighbours are of different courses."""
     course = COURSES[number % len(COURSES)]
+    first_day = soon()
     payment = a_payment(
         paymentId=f"pay_{number}",
         studentId=f"stu_{number}",
@@ -99,11 +101,11 @@ def an_order(number: int) -> Order:
         succeededAt=datetime.now(UTC).replace(microsecond=number * 1000).isoformat(),
         purchaseTier=course.tier,
         timeSlot=course.slot,
-        date=_local_midnight(soon(), course.zone) if course.as_instant else soon().isoformat(),
+        date=_local_midnight(first_day, course.zone) if course.as_instant else first_day.isoformat(),
         daysOfWeek=list(course.days),
         giftWrap=EXTRAS,
     )
-    return Order(payment | EXTRAS, course)
+    return Order(payment | EXTRAS, course, first_day)
 
 
 def as_javascript_writes(payment: Json) -> Json:

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from tests.e2e.clients.orders import Order
 
 CODECS = ("none", "gzip", "snappy", "lz4", "zstd")
-TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
-TRACEPARENT = f"00-{TRACE}-00f067aa0ba902b7-01"
+TRACEPARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
 CLOUDEVENTS = {
     "ce_specversion": "1.0",
