@@ -42,12 +42,12 @@ def test_the_settings_table_of_the_readme_is_that_of_the_settings() -> None:
 
 def test_every_command_that_the_documents_show_exists_with_its_options() -> None:
     commands: dict[str, Any] = typer.main.get_command(app).commands  # type: ignore[attr-defined]
-    shown = [found for file in _documents() for found in re.findall(r"app\.py ([a-z]+)((?: --[a-z-]+)*)", _read(file))]
+    shown = [found for file in _documents() for found in re.findall(r"app\.py ([a-z]+)([^`|)\n]*)", _read(file))]
 
     unknown = [
         (command, option)
         for command, options in shown
-        for option in options.split() or [None]
+        for option in re.findall(r"--[a-z-]+", options) or [None]
         if command not in commands or (option and option not in _options(commands[command]))
     ]
 

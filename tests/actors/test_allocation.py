@@ -79,6 +79,12 @@ _HOURS: list[tuple[list[tuple[list[str], str, str]], list[str] | None, str, bool
     ([(["sun"], "22:00", "24:00"), (["mon"], "00:00", "02:00")], ["sun"], "23:30-00:30", True),
     ([(["sat"], "22:00", "24:00"), (["mon"], "00:00", "02:00")], ["sun"], "23:30-00:30", False),
     ([], None, "10:00", False),
+    ([(EVERY_DAY, "06:00", "12:00"), (EVERY_DAY, "10:00", "18:00")], None, "11:00-13:00", True),
+    ([(EVERY_DAY, "20:00", "08:00")], None, "20:00-08:00", True),
+    ([(EVERY_DAY, "22:00", "06:00")], None, "20:00-08:00", False),
+    ([(["sun"], "18:00", "24:00"), (["mon"], "00:00", "06:00")], ["sun"], "18:00-06:00", True),
+    ([(["sun"], "18:00", "24:00"), (["mon"], "00:00", "05:59")], ["sun"], "18:00-06:00", False),
+    ([(["sun"], "12:00", "06:00"), (["mon"], "06:00", "12:00")], ["mon"], "05:00-07:00", True),
 ]
 """Working hours, days of the week, slot, and whether they fit."""
 
@@ -131,12 +137,17 @@ async def test_hours_count_on_every_day_also_beyond_a_change_of_the_trainers_clo
     hour = datetime.combine(first, time(16), KOLKATA).astimezone(berlin)
     exact = {"days": EVERY_DAY, "from": f"{hour:%H:%M}", "to": f"{hour + timedelta(hours=1):%H:%M}"}
     before, across = a_payment(date=first.isoformat(), purchaseTier=4), a_payment(date=first.isoformat())
+    same_clock = a_payment(date=first.isoformat(), timeSlot=f"{hour:%H:%M}", courseId="crs_chess", purchaseTier=20)
     await _known(world, [before, across], [a_trainer(timezone="Europe/Berlin", workingHours=[exact])], online=True)
+    world.send("students.changed", a_student(same_clock["studentId"], timezone="Europe/Berlin"))
+    chess = a_trainer("trn_chess", timezone="Europe/Berlin", courses=["crs_chess"], workingHours=[exact])
+    world.send("trainers.changed", chess)
+    await world.settle(names=["directory"])
 
-    await _buy(world, across)
+    await _buy(world, across, same_clock)
     await _buy(world, before)
 
-    assert await _trainers(world) == {before["paymentId"]: "trn_1"}
+    assert await _trainers(world) == {before["paymentId"]: "trn_1", same_clock["paymentId"]: "trn_chess"}
 
 
 async def test_the_whole_series_must_be_free_and_not_only_its_first_session(world: World) -> None:
@@ -218,6 +229,44 @@ async def test_online_lessons_do_not_look_at_distance_when_they_choose(world: Wo
     assert list((await _trainers(world)).values()) == ["trn_1", "trn_2", "trn_3"]
 
 
+async def test_trainers_of_whom_little_is_known_are_in_nobodys_way(world: World) -> None:
+    home, online = a_payment(), a_payment(learningMode="online")
+    await _known(
+        world,
+        [home, online],
+        [
+            a_trainer("trn_1", active=False, timezone=None, latitude=None, longitude=None, workingHours=None),
+            a_trainer("trn_2", latitude=None, longitude=None),
+            a_trainer("trn_3", courses=None),
+            a_trainer("trn_4", workingHours=None),
+            a_trainer("trn_5"),
+        ],
+    )
+    world.send("trainers.changed", None, key=b"trn_nobody_ever_saw")
+    world.send("trainers.busy", None, key=b"busy_nobody_ever_saw")
+    await world.settle(names=["directory"])
+
+    await _buy(world, home)
+    await _buy(world, online)
+
+    assert await _trainers(world) == {home["paymentId"]: "trn_5", online["paymentId"]: "trn_2"}
+
+
+async def test_time_that_was_given_back_is_free_for_trainer_and_student(world: World) -> None:
+    first, second = a_payment(studentId="stu_a"), a_payment(studentId="stu_a")
+    await _known(world, [first], [a_trainer("trn_1")])
+    await _buy(world, first)
+    await world.rows("UPDATE bookings SET active = false RETURNING 1")
+
+    await _buy(world, second)
+
+    assert await _trainers(world) == {first["paymentId"]: "trn_1", second["paymentId"]: "trn_1"}
+    assert await world.rows("SELECT active, count(*) AS n FROM bookings GROUP BY 1 ORDER BY 1") == [
+        {"active": False, "n": 1},
+        {"active": True, "n": 1},
+    ]
+
+
 async def test_distance_is_measured_on_a_round_earth(world: World) -> None:
     near = [
         ((10.0, 179.995), (10.0, -179.995), 2),
@@ -243,8 +292,8 @@ async def test_distance_is_measured_on_a_round_earth(world: World) -> None:
     await _buy(world, *payments)
 
     chosen = await _trainers(world)
-    for number, (payment, place) in enumerate(zip(payments, near + far, strict=True)):
-        assert (payment["paymentId"] in chosen) is (number < len(near)), place
+    for number, (payment, case) in enumerate(zip(payments, near + far, strict=True)):
+        assert (payment["paymentId"] in chosen) is (number < len(near)), case
 
 
 async def test_times_that_touch_do_not_overlap_whatever_the_minute(world: World) -> None:
@@ -277,6 +326,22 @@ async def test_times_that_touch_do_not_overlap_whatever_the_minute(world: World)
     await _buy(world, late)
 
     assert late["paymentId"] not in await _trainers(world)
+
+
+@pytest.mark.parametrize("reaches", ["into the first minute", "into the last minute"])
+async def test_an_absence_that_overlaps_by_a_fraction_of_a_second_is_an_absence(world: World, reaches: str) -> None:
+    payment = a_payment()
+    starts, fraction = datetime.combine(soon(), time(16), KOLKATA), timedelta(milliseconds=400)
+    ends = starts + timedelta(hours=1)
+    times = (starts - timedelta(hours=2), starts + fraction) if "first" in reaches else (ends - fraction, ends)
+    await _known(world, [payment], [a_trainer("trn_1")])
+    world.send("trainers.busy", an_absence("trn_1", *times))
+    await world.settle(names=["directory"])
+
+    await _buy(world, payment)
+
+    assert await _trainers(world) == {}
+    assert await world.parked() == ["no_trainer_available"]
 
 
 async def test_a_weekday_is_the_students_and_may_be_another_day_for_the_trainer(world: World) -> None:

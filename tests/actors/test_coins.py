@@ -38,7 +38,8 @@ async def test_payments_of_one_student_redeem_in_the_order_of_their_success(worl
     for number, order in enumerate(itertools.permutations(range(3))):
         student = f"stu_{number}"
         world.send("coins.credited", a_credit(student, 500))
-        payments = [_paid(student, 400, minutes=1), _paid(student, 200, minutes=2), _paid(student, 100, minutes=3)]
+        # The ids run against the times, so that no other order looks like that of success.
+        payments = [_paid(student, coins, minutes=m) for coins, m in ((100, 3), (200, 2), (400, 1))]
         world.send("payments.succeeded", *(payments[index] for index in order))
     await world.settle(names=["directory"])
 
@@ -173,6 +174,19 @@ async def test_a_balance_beyond_all_numbers_parks_its_credit_and_no_other(world:
     assert await _balances(world) == {f"stu_{number}": 10 for number in range(5)} | {"stu_rich": MOST}
     assert await world.parked() == ["refused_by_database"]
     assert await _ledger_differs(world) == []
+
+
+async def test_a_hundred_credits_that_the_database_refuses_hold_up_no_good_one(world: World) -> None:
+    good = [a_credit(f"stu_{number}", 10) for number in range(100)]
+    refused = [a_credit("stu_rich", MOST) for _ in range(100)]
+
+    world.send("coins.credited", a_credit("stu_rich", MOST))
+    for one, other in zip(good, refused, strict=True):
+        world.send("coins.credited", one, other)
+    await world.settle()
+
+    assert await _balances(world) == {f"stu_{number}": 10 for number in range(100)} | {"stu_rich": MOST}
+    assert await world.parked() == ["refused_by_database"] * 100
 
 
 async def test_a_deletion_means_nothing_to_a_ledger(world: World) -> None:

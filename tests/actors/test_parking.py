@@ -118,6 +118,7 @@ async def test_an_event_about_an_enrolment_nobody_made_waits_for_it(world: World
     rows = await _rows(world)
     assert {row["reason"] for row in rows} == {"enrollment_unknown"}
     assert {row["subject"] for row in rows} == {str(event.enrollment_id)}
+    assert {row["actor"] for row in rows} == {"allocation", "cart", "coins"}
     assert {row["payment_id"] for row in rows} == {payment["paymentId"]}
 
     world.send("payments.succeeded", payment)
@@ -147,6 +148,23 @@ async def test_what_nobody_can_read_on_a_topic_of_ours_is_one_row_whoever_meets_
         ("enrollments.created", "unreadable", 3),
     ]
     assert (await world.journey(payment["paymentId"]))["state"] == "scheduled"
+
+
+async def test_what_is_derived_has_the_payments_key_and_trace_also_when_it_is_parked(world: World) -> None:
+    trace = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    payment, lonely = a_payment(coinsRedeemed=5), a_payment(courseId="crs_nobody")
+    world.send("students.changed", a_student(payment["studentId"]), a_student(lonely["studentId"]))
+    world.send("trainers.changed", a_trainer())
+    await world.settle(names=["directory"])
+
+    for bought in (payment, lonely):
+        world.send("payments.succeeded", bought, key=b"any", headers=(("TraceParent", trace),))
+    await world.settle()
+
+    derived = [record for topic, records in world.log.items() if topic not in _OUTSIDE for record in records]
+    assert {record.key for record in derived} == {payment["paymentId"].encode(), lonely["paymentId"].encode()}
+    assert {record.headers for record in derived} == {(("traceparent", trace),)}
+    assert len(world.log["fulfilment.parked"]) == 2
 
 
 async def test_the_identity_of_a_record_knows_no_offset(world: World) -> None:

@@ -163,6 +163,25 @@ async def test_the_zone_is_the_profiles_then_the_metadatas_then_the_default(worl
     assert {row["payment_id"]: row["zone"] for row in rows} == expected
 
 
+async def test_the_zone_of_a_deleted_profile_is_no_longer_known(world: World) -> None:
+    payment = a_payment(timezone="Europe/Berlin")
+    world.send("students.changed", a_student(payment["studentId"], timezone="America/New_York"))
+    await world.settle(names=["directory"])
+    later = datetime.now(UTC) + timedelta(minutes=1)
+    world.send("students.changed", None, key=payment["studentId"].encode(), at=later)
+    always = [{"days": EVERY_DAY, "from": "00:00", "to": "24:00"}]
+    world.send("trainers.changed", a_trainer(workingHours=always))
+    await world.settle(names=["directory"])
+
+    world.send("payments.succeeded", payment)
+    await world.settle()
+
+    (row,) = await world.rows("SELECT metadata->>'timezone' AS zone, provisional FROM allocations")
+    assert row == {"zone": "Europe/Berlin", "provisional": True}
+    (row,) = await world.rows("SELECT timezone, lower(booked) AS first FROM bookings")
+    assert row == {"timezone": "Europe/Berlin", "first": datetime.combine(soon(), time(16), ZoneInfo("Europe/Berlin"))}
+
+
 async def test_the_wall_time_stays_across_both_changes_of_clocks(world: World) -> None:
     changes = {zone: _next_changes(ZoneInfo(zone)) for zone in ZONES_WITH_CHANGES}
     payments = {

@@ -140,6 +140,30 @@ async def test_a_foreign_event_about_our_allocation_takes_its_facts_from_the_sto
     assert await world.parked() == []
 
 
+async def test_what_is_parked_of_a_foreign_event_has_the_ids_of_the_stored_purchase(world: World) -> None:
+    payment = a_payment()
+    await _allocated(world, payment)
+    (event,) = world.published(AllocationApproved)
+    later = datetime.now(UTC) + timedelta(minutes=2)
+    world.send("students.changed", None, key=payment["studentId"].encode(), at=later)
+    await world.settle(names=["directory"])
+    world.log["allocations.approved"].clear()
+
+    lie = event.model_copy(update={"payment_id": "pay_of_others", "student_id": "stu_of_others"})
+    world.send("allocations.approved", lie.to_wire())
+    await world.settle()
+
+    rows = await world.rows("SELECT reason, payment_id, student_id FROM parked")
+    assert rows == [
+        {
+            "reason": "student_profile_missing",
+            "payment_id": payment["paymentId"],
+            "student_id": payment["studentId"],
+        }
+    ]
+    assert (await world.journey(payment["paymentId"]))["parked_reason"] == "student_profile_missing"
+
+
 async def test_a_profile_that_comes_back_lets_a_replay_create_the_sessions_and_close_the_row(world: World) -> None:
     payment = a_payment()
     await _allocated(world, payment)

@@ -59,7 +59,9 @@ class Faulty:
         return [len(batch) for batch in self.batches]
 
 
-def raising(error: Exception, *, when: Callable[[Sequence[Record]], bool] = lambda _: True, times: int = 10**9) -> Failure:
+def raising(
+    error: Exception, *, when: Callable[[Sequence[Record]], bool] = lambda _: True, times: int = 10**9
+) -> Failure:
     """Fail with this error, so many times, for the batches that `when` picks."""
     left = times
 
@@ -510,7 +512,7 @@ async def test_a_publish_that_is_never_acknowledged_is_given_up_and_done_again(w
 async def test_what_went_through_before_the_rest_failed_is_announced_at_once(engine: AsyncEngine) -> None:
     payments = [a_payment() for _ in range(8)]
     broken = holds(payments[7])
-    faulty = Faulty(enrollment.ACTOR, raising(Contended("57014", "timeout"), when=lambda records: broken(records)))
+    faulty = Faulty(enrollment.ACTOR, raising(Contended("57014", "timeout"), when=broken))
     world = World(engine, [faulty.actor])
     world.send("payments.succeeded", *payments)
 

@@ -79,11 +79,14 @@ async def test_a_lock_that_is_not_given_in_time_asks_for_smaller_batches(
 async def test_a_transaction_that_somebody_forgot_is_ended_by_the_server(database_url: str) -> None:
     engine = open_engine(database_url, pool_size=1, idle_in_transaction_session_timeout="30ms")
 
-    with pytest.raises(Transient):
+    async def forget() -> None:
         async with transaction(engine) as db:
             await db.execute(text("SELECT 1"))
             await _line_ends(await db.get_raw_connection())
             await db.execute(text("SELECT 1"))
+
+    with pytest.raises(Transient):
+        await forget()
     await engine.dispose()
 
 

@@ -64,7 +64,7 @@ async def statements_by_actor(world: World, purchases: int, *, replay: bool = Fa
 
 @pytest.mark.parametrize("replay", [False, True], ids=["new", "replayed"])
 async def test_every_actor_takes_as_many_statements_for_500_records_as_for_one(
-    world: World, second_world: World, replay: bool
+    world: World, second_world: World, *, replay: bool
 ) -> None:
     for_one = await statements_by_actor(world, 1, replay=replay)
     for_many = await statements_by_actor(second_world, 500, replay=replay)

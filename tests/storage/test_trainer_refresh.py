@@ -3,8 +3,9 @@
 import asyncio
 
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncEngine
 
+from domain.directory import Trainer
 from storage.engine import transaction
 from storage.trainers import TrainerDirectory
 from tests.builders import a_student, a_trainer
@@ -142,16 +143,16 @@ async def _announce(world: World, *trainer_ids: str) -> None:
 
 async def _refresh(directory: TrainerDirectory, engine: AsyncEngine) -> bool:
     async with transaction(engine) as db:
-        return await _look(directory, db)
-
-
-async def _look(directory: TrainerDirectory, db: AsyncConnection) -> bool:
-    return await directory.refresh(db)
+        return await directory.refresh(db)
 
 
 def _known(directory: TrainerDirectory) -> set[str]:
-    return {trainer.id for trainer in directory.trainers.all()}
+    return {trainer.id for trainer in _trainers(directory)}
 
 
 def _active(directory: TrainerDirectory) -> set[str]:
-    return {trainer.id for trainer in directory.trainers.all() if trainer.active}
+    return {trainer.id for trainer in _trainers(directory) if trainer.active}
+
+
+def _trainers(directory: TrainerDirectory) -> list[Trainer]:
+    return [trainer for number in range(1, 50) if (trainer := directory.trainers.get(number))]
