@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import structlog
 import uvicorn
+from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 from faststream.kafka import KafkaBroker
 from sqlalchemy import text
@@ -21,7 +22,7 @@ from tenacity import AsyncRetrying, retry_if_exception_type, wait_random_exponen
 
 from actors import allocation, cart, coins, directory, enrollment, sessions
 from actors.batch import Actor
-from actors.connection import admin_client, broker_of
+from actors.connection import admin_client, broker_of, producer_of
 from actors.consumers import Consumers, Publisher
 from actors.fuse import Fuse
 from actors.runtime import Delivery
@@ -94,6 +95,7 @@ class Service:
         self._names = actors
         self._consumers: Consumers | None = None
         self._broker: KafkaBroker | None = None
+        self._producer: AIOKafkaProducer | None = None
         self._http: _Http | None = None
         self._starting: asyncio.Task[None] | None = None
         self._stopping = False
@@ -116,7 +118,7 @@ class Service:
         if self._starting is None:
             msg = "start() comes first"
             raise RuntimeError(msg)
-        await self._starting
+        await asyncio.shield(self._starting)
         if self._consumers:
             await self._consumers.wait_until_joined()
 
@@ -126,9 +128,12 @@ class Service:
         if self._starting:
             self._starting.cancel()
             with suppress(asyncio.CancelledError, Exception):
-                await self._starting
+                await asyncio.shield(self._starting)
         if self._consumers:
             await self._consumers.stop()
+        if self._producer:
+            # The consumers have published all they had; a broker that is away is not waited for.
+            await asyncio.wait({asyncio.ensure_future(self._producer.stop())}, timeout=5)
         if self._http:
             await self._http.stop()
         await self.engine.dispose()
@@ -137,7 +142,8 @@ class Service:
         await _insist(lambda: prepare_database(self.engine, self.addresses.database_url), Transient, OSError)
         await _insist(self._create_topics, KafkaError, OSError)
         self._broker = broker_of(self.settings, self.addresses.kafka)
-        publish = Publisher(self._broker, self.settings.topic_prefix)
+        self._producer = producer_of(self.settings, self.addresses.kafka)
+        publish = Publisher(self._producer, self.settings.topic_prefix)
         deliveries = [
             Delivery(
                 actor,
@@ -147,10 +153,10 @@ class Service:
             )
             for actor in actors_of(self.settings, self._names)
         ]
-        consumers = Consumers(self._broker, deliveries, self.settings)
-        await _insist(self._broker.connect, KafkaError, OSError)
-        await consumers.start()
-        self._consumers = consumers
+        self._consumers = Consumers(self._broker, deliveries, self.settings)
+        await _insist(self._producer.start, KafkaError, OSError)
+        await self._broker.connect()
+        await self._consumers.start()
         _log.info("started", actors=self._names, kafka=self.addresses.kafka, port=self.port)
 
     async def _create_topics(self) -> None:
@@ -173,9 +179,16 @@ class Service:
             return obstacles | {"service": "starting"}
         obstacles |= dict.fromkeys(self._consumers.not_joined, "has not joined its group")
         obstacles |= {name: f"blocked: {cause}" for name, cause in self._consumers.blocked.items()}
-        if self._broker and not await self._broker.ping(2):
-            obstacles["kafka"] = "does not answer"
-        return obstacles
+        return obstacles | await self._kafka_obstacle()
+
+    async def _kafka_obstacle(self) -> dict[str, str]:
+        try:
+            async with asyncio.timeout(2):
+                if self._producer:
+                    await self._producer.client.fetch_all_metadata()
+        except (KafkaError, TimeoutError, OSError) as error:
+            return {"kafka": f"does not answer ({type(error).__name__})"}
+        return {}
 
     async def _database_obstacle(self) -> dict[str, str]:
         try:

@@ -1,7 +1,8 @@
 """enrollments.created -> coins.redeemed
 
 Replay-safe: a redemption is unique per payment in the ledger.
-Parks: a payment that redeems more coins than its student has; it holds back nothing else.
+Parks: a payment that redeems more coins than its student has, which holds back nothing else; an
+enrolment that this database does not hold.
 """
 
 from collections.abc import Sequence
@@ -9,6 +10,7 @@ from collections.abc import Sequence
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from actors.batch import Actor, Outcome
+from actors.unknown import park_unknown
 from contracts.coins import CoinsRedeemed
 from contracts.enrollments import EnrollmentCreated
 from contracts.record import Record
@@ -21,15 +23,15 @@ from storage.parking import Parking
 async def redeem(db: AsyncConnection, records: Sequence[Record]) -> Outcome:
     """Redeem the coins of each payment once, in the order of success, never below zero."""
     payment_ids = sorted({record.event.payment_id for record in records})
-    due = await coins.due(db, payment_ids)
+    known, due = await coins.due(db, payment_ids)
     affordable, too_many = _affordable(due)
     await coins.redeem(db, affordable)
     redeemed = await coins.redemptions(db, payment_ids)
-    settled = {redemption.payment_id for redemption in redeemed}
+    settled = known - {d.payment_id for d, _ in too_many}
     carriers = {record.event.payment_id: record for record in records}
     return Outcome(
         publish=[_redeemed(redemption) for redemption in redeemed],
-        parked=[_short(carriers[d.payment_id], d, balance) for d, balance in too_many],
+        parked=park_unknown(records, known) + [_short(carriers[d.payment_id], d, left) for d, left in too_many],
         done=[str(record.event.enrollment_id) for record in records if record.event.payment_id in settled],
     )
 

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.client import AIOKafkaClient
 from faststream.kafka import KafkaBroker
@@ -16,18 +17,11 @@ from settings import Settings
 
 
 def broker_of(settings: Settings, bootstrap_servers: str) -> KafkaBroker:
-    """The broker of one process, not connected yet.
-
-    No idempotent producer: after an outage longer than its deadline it never recovers, and our
-    consumers are idempotent. Topics are never made by the way, with one partition.
-    """
+    """FastStream's side of one process, not connected yet: it consumes only, and makes no topics by the way."""
     hold_back_failed_metadata()
     return KafkaBroker(
         bootstrap_servers.split(","),
-        acks="all",
-        enable_idempotence=False,
-        linger_ms=0,
-        max_batch_size=256 * 1024,
+        consumer_only=True,
         allow_auto_create_topics=False,
         client_id="firstbell",
         graceful_timeout=settings.graceful_timeout,
@@ -35,6 +29,23 @@ def broker_of(settings: Settings, bootstrap_servers: str) -> KafkaBroker:
         logger=_library_log(),
         log_level=logging.DEBUG,
         apply_types=False,
+    )
+
+
+def producer_of(settings: Settings, bootstrap_servers: str) -> AIOKafkaProducer:
+    """The producer of one process, not started yet.
+
+    Not idempotent: after an outage longer than the deadline of a publish an idempotent one never
+    recovers, and our consumers are idempotent. No linger: it would be added to every hop.
+    """
+    return AIOKafkaProducer(
+        bootstrap_servers=bootstrap_servers,
+        acks="all",
+        enable_idempotence=False,
+        linger_ms=0,
+        max_batch_size=256 * 1024,
+        client_id="firstbell",
+        **client_security(settings),
     )
 
 

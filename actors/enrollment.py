@@ -6,6 +6,7 @@ Parks: records that are no valid payment; one that contradicts what its payment 
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -13,7 +14,7 @@ from actors.batch import Actor, Outcome
 from contracts.enrollments import EnrollmentCreated
 from contracts.payments import PaymentSucceeded
 from contracts.record import Record
-from domain.identity import fingerprint
+from domain.identity import fingerprint, normalised
 from errors import ConflictingDuplicate
 from storage import directory, enrollments, purchases
 from storage.enrollments import Enrollment
@@ -29,9 +30,11 @@ async def enroll(db: AsyncConnection, records: Sequence[Record]) -> Outcome:
     pairs = list(zip(records, offered, strict=True))
     agreed = [p.payment_id for _, p in pairs if stored[p.payment_id] == p.fingerprint]
     enrolled = await enrollments.enroll(db, sorted(set(agreed)))
+    contradictions = [(r, p) for r, p in pairs if stored[p.payment_id] != p.fingerprint]
+    first = await purchases.payloads(db, {p.payment_id for _, p in contradictions}) if contradictions else {}
     return Outcome(
         publish=[_created(enrollment) for enrollment in enrolled],
-        parked=[_contradiction(r, p) for r, p in pairs if stored[p.payment_id] != p.fingerprint],
+        parked=[_contradiction(r, p, first[p.payment_id]) for r, p in contradictions],
     )
 
 
@@ -53,8 +56,10 @@ def _purchase(record: Record) -> Purchase:
     )
 
 
-def _contradiction(record: Record, purchase: Purchase) -> Parking:
-    reason = ConflictingDuplicate(paymentId=purchase.payment_id)
+def _contradiction(record: Record, purchase: Purchase, first: dict[str, Any]) -> Parking:
+    before, now = normalised(first), normalised(record.event.model_dump(mode="json", by_alias=True))
+    fields = sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))
+    reason = ConflictingDuplicate(paymentId=purchase.payment_id, fields=fields)
     return Parking(reason, record, payment_id=purchase.payment_id, student_id=purchase.student_id)
 
 

@@ -60,8 +60,8 @@ def _series(order: Order, student: Student, default_zone: str, count: SessionCou
         zone = parse_zone(asked["timezone"], "metadata.timezone")
     else:
         zone = default_zone
-    slot_field = "timeSlot" if _given(asked, "timeSlot") else "preferredTimeSlot"
-    date_field = "date" if _given(asked, "date") else "preferredDate"
+    slot_field = _which(asked, "timeSlot", "preferredTimeSlot")
+    date_field = _which(asked, "date", "preferredDate")
     slot = parse_slot(asked.get(slot_field), f"metadata.{slot_field}")
     day = parse_date(asked.get(date_field), zone, f"metadata.{date_field}")
     if day > order.now.date() + _FURTHEST:
@@ -94,6 +94,11 @@ def _metadata(asked: dict[str, Any], count: SessionCount, series: Series, *, onl
 
 def _clock(minute: int) -> str:
     return f"{minute // 60 % 24:02}:{minute % 60:02}"
+
+
+def _which(asked: dict[str, Any], field: str, instead: str) -> str:
+    """The other field only where this one is missing and that one is not."""
+    return instead if not _given(asked, field) and _given(asked, instead) else field
 
 
 def _given(asked: dict[str, Any], field: str) -> bool:

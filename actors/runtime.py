@@ -9,7 +9,7 @@ import random
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Protocol
 
 import structlog
@@ -20,11 +20,12 @@ from actors.batch import Actor, Outcome
 from actors.fuse import Fuse
 from actors.tracing import correlation_id, correlation_ids, traced
 from contracts.base import Event
+from contracts.cloudevents import trace_of
 from contracts.decode import decode
 from contracts.parking import FulfilmentParked
 from contracts.record import Record
 from contracts.topics import TOPICS
-from errors import BadValue, Contended, Parked, RefusedByDatabase, Transient, UnexpectedError, Unreadable
+from errors import BadValue, Conflict, Contended, Parked, RefusedByDatabase, Transient, UnexpectedError, Unreadable
 from storage import parking
 from storage.engine import transaction
 from storage.parking import ParkedItem, Parking
@@ -94,12 +95,14 @@ class Delivery:
             await self._reached("received")
             decoded = [_decoded(record) for record in records]
             events, parked = await self._carry(decoded)
-        except Redo as redo:
-            self.blocked = str(redo)
+        except Exception as error:
+            self.blocked = str(error) if isinstance(error, Redo) else type(error).__name__
             self._redone += 1
             metrics.RECORDS.labels(self.actor.name, "redone").inc(len(records))
+            if not isinstance(error, Redo):
+                _log.exception("delivery failed", actor=self.actor.name)
             await self._pause(self._redone)
-            raise
+            raise Redo(self.blocked) from error
         finally:
             metrics.FUSE_TRIPPED.labels(self.actor.name).set(self._fuse.tripped)
         self.blocked, self._redone = None, 0
@@ -114,7 +117,7 @@ class Delivery:
             correlation_ids=correlation_ids(decoded),
         )
 
-    async def _carry(self, records: list[Record]) -> tuple[list[Event], list[ParkedItem]]:
+    async def _carry(self, records: list[Record]) -> tuple[list[Event], list[tuple[Record, ParkedItem]]]:
         if self._fuse.tripped:
             await self._probe(records)
         suspicious = [record for record in records if _unreadable_of_ours(record)]
@@ -139,16 +142,13 @@ class Delivery:
             try:
                 await self._persist(part, run)
                 self._fuse.succeeded(len(part) if counted else 0)
-            except (Transient, BadValue) as error:
-                if len(part) == 1 and isinstance(error, BadValue):
-                    await self._park_alone(part[0], RefusedByDatabase(detail=str(error.args[0])), run)
-                elif len(part) == 1 or not isinstance(error, BadValue | Contended):
+            except Exception as error:  # whatever it is, it must not take its neighbours along
+                if _passes(error) and not (isinstance(error, Contended) and len(part) > 1):
                     raise Redo(type(error).__name__) from error
-                else:
-                    parts.extend(_halves(part))
-            except Exception as error:  # noqa: BLE001  a fault of ours must not take its neighbours along
                 if len(part) > 1:
                     parts.extend(_halves(part))
+                elif isinstance(error, BadValue):
+                    await self._park_alone(part[0], RefusedByDatabase(detail=str(error.args[0])), run)
                 else:
                     self._suspect(part[0], error, run)
             self._hold_if_tripped()
@@ -167,7 +167,7 @@ class Delivery:
             else:
                 return
 
-    async def _transact(self, records: list[Record]) -> tuple[Outcome, list[ParkedItem]]:
+    async def _transact(self, records: list[Record]) -> tuple[Outcome, list[tuple[Record, ParkedItem]]]:
         rejects = [Parking(record.event, record) for record in records if isinstance(record.event, Unreadable)]
         good = [record for record in records if not isinstance(record.event, Unreadable)]
         async with transaction(self._engine) as db:
@@ -192,9 +192,9 @@ class Delivery:
             for record, _ in waiting:
                 try:
                     await self._persist([record], run)
-                except Transient as error:
-                    raise Redo(type(error).__name__) from error
-                except Exception as error:  # noqa: BLE001  counted below, and parked after the last try
+                except Exception as error:  # counted, and parked after the last try
+                    if _passes(error):
+                        raise Redo(type(error).__name__) from error
                     run.suspects.append((record, error))
         for record, cause in run.suspects:
             await self._park_alone(record, UnexpectedError(error=type(cause).__name__), run)
@@ -217,7 +217,8 @@ class Delivery:
 
     async def _announce(self, records: Sequence[Record], run: "_Run") -> None:
         """Publish the events of everything committed, parked items too; then tell the log what was parked."""
-        pairs = traced([*run.events, *map(announcement, run.parked)], records)
+        told = [(announcement(item), trace_of(record.headers, item.payment_id)) for record, item in run.parked]
+        pairs = traced(run.events, records) + told
         if not pairs:
             return
         try:
@@ -228,7 +229,7 @@ class Delivery:
             _log.warning("publishing failed", actor=self.actor.name, events=len(pairs), exc_info=error)
             raise Redo("publish") from error
         await self._reached("published")
-        for item, (_, traceparent) in zip(run.parked, pairs[len(run.events) :], strict=True):
+        for (_, item), (_, traceparent) in zip(run.parked, told, strict=True):
             metrics.PARKED.labels(self.actor.name, item.reason).inc()
             _log.warning(
                 "parked",
@@ -285,10 +286,10 @@ class _Run:
 
     def __init__(self) -> None:
         self.events: list[Event] = []
-        self.parked: list[ParkedItem] = []
+        self.parked: list[tuple[Record, ParkedItem]] = []
         self.suspects: list[tuple[Record, Exception]] = []
 
-    def take(self, outcome: Outcome, parked: list[ParkedItem]) -> None:
+    def take(self, outcome: Outcome, parked: list[tuple[Record, ParkedItem]]) -> None:
         self.events += outcome.publish
         self.parked += parked
 
@@ -313,9 +314,14 @@ def announcement(item: ParkedItem) -> FulfilmentParked:
 
 def _decoded(record: Record) -> Record:
     try:
-        return replace(record, event=decode(record.topic, record.key, record.value))
+        return record._replace(event=decode(record.topic, record.key, record.value))
     except Unreadable as unreadable:
-        return replace(record, event=unreadable)
+        return record._replace(event=unreadable)
+
+
+def _passes(error: Exception) -> bool:
+    """Whether it passes by itself; a conflict that four tries did not get past does not."""
+    return isinstance(error, Transient) and not isinstance(error, Conflict)
 
 
 def _unreadable_of_ours(record: Record) -> bool:

@@ -35,20 +35,20 @@ from storage.sessions import Brief, Scheduled
 async def schedule(db: AsyncConnection, records: Sequence[Record]) -> Outcome:
     """Create every session of each approved allocation, once."""
     carriers = {record.event.allocation_id: record for record in records}
-    await purchases.lock(db, (record.event.payment_id for record in records))
+    await sessions.lock(db, carriers)
     briefs = await sessions.briefs(db, list(carriers))
     reasons = {
         allocation_id: _obstacle(record, briefs.get(allocation_id)) for allocation_id, record in carriers.items()
     }
     able = [brief for i, brief in briefs.items() if reasons[i] is None and not brief.refunded]
-    await sessions.schedule(db, [(b, *_place(b)) for b in able if b.scheduled_at is None])
+    stored = await sessions.schedule(db, [(b, *_place(b)) for b in able if b.scheduled_at is None])
+    stored |= await sessions.scheduled(db, [b.allocation_id for b in able if b.scheduled_at is not None])
     parked = [_parking(carriers[i], briefs.get(i), reason) for i, reason in reasons.items() if reason]
     await purchases.advance(
         db,
         [(brief.payment_id, "scheduled") for brief in able]
         + [(b.payment_id, "parked") for i, reason in reasons.items() if reason and (b := briefs.get(i))],
     )
-    stored = await sessions.scheduled(db, [brief.allocation_id for brief in able])
     return Outcome(
         publish=[_scheduled(brief, stored[brief.allocation_id]) for brief in able],
         parked=parked,
@@ -107,14 +107,15 @@ def _place(brief: Brief) -> tuple[float | None, float | None]:
 
 def _parking(record: Record, brief: Brief | None, reason: Parked) -> Parking:
     event: AllocationApproved = record.event
+    told = brief or event  # the stored row, where there is one: the event only says which
     return Parking(
         reason,
         record,
         subject=str(event.allocation_id),
-        payment_id=event.payment_id,
-        enrollment_id=brief.enrollment_id if brief else event.enrollment_id,
-        allocation_id=event.allocation_id,
-        student_id=event.student_id,
+        payment_id=told.payment_id,
+        enrollment_id=told.enrollment_id,
+        allocation_id=told.allocation_id,
+        student_id=told.student_id,
     )
 
 

@@ -1,0 +1,1 @@
+"""The messages of every topic, as they stand on the wire."""

@@ -8,13 +8,14 @@ from contracts.base import Event, Instant, Line, OptionalId, OptionalLine, Optio
 class FulfilmentParked(Event):
     """A step or a record that waits in `parked`; a record that nobody can read has no ids but `parked_id`.
 
-    `version` is the episode: the subject may park again after its last row was resolved.
+    `version` is the episode: the subject may park again after its last row was resolved. Within one
+    episode the reason may change, which makes another event.
     """
 
     TOPIC: ClassVar[str] = "fulfilment.parked"
     KEY: ClassVar[str] = "payment_id"
     SUBJECT: ClassVar[str] = "parked_id"
-    IDENTITY: ClassVar[tuple[str, ...]] = ("parked_id", "version")
+    IDENTITY: ClassVar[tuple[str, ...]] = ("parked_id", "version", "reason")
     TIME: ClassVar[str | None] = "parked_at"
 
     parked_id: OurId

@@ -102,8 +102,10 @@ _BOOKED_STUDENTS = text("""
      WHERE active AND student_no = ANY(CAST(:nos AS bigint[])) AND ends_at > clock_timestamp()
 """)
 
+# Outwards: who is away for a fraction of a second is away.
 _ABSENT = text("""
-    SELECT t.trainer_no, CAST(extract(epoch FROM b.starts_at) AS bigint), CAST(extract(epoch FROM b.ends_at) AS bigint)
+    SELECT t.trainer_no, CAST(floor(extract(epoch FROM b.starts_at)) AS bigint),
+           CAST(ceil(extract(epoch FROM b.ends_at)) AS bigint)
       FROM trainer_absences b
       JOIN trainers t USING (trainer_id)
      WHERE NOT b.removed AND t.trainer_no = ANY(CAST(:nos AS bigint[])) AND b.ends_at > clock_timestamp()
@@ -111,13 +113,15 @@ _ABSENT = text("""
 
 # What is really booked, range by range: after an update of the time-zone data it may differ from the recipe.
 _TAKEN_TRAINERS = text("""
-    SELECT trainer_no, CAST(extract(epoch FROM lower(r)) AS bigint), CAST(extract(epoch FROM upper(r)) AS bigint)
+    SELECT trainer_no, CAST(floor(extract(epoch FROM lower(r))) AS bigint),
+           CAST(ceil(extract(epoch FROM upper(r))) AS bigint)
       FROM bookings, unnest(booked) AS r
      WHERE active AND trainer_no = ANY(CAST(:nos AS bigint[])) AND ends_at > clock_timestamp()
 """)
 
 _TAKEN_STUDENTS = text("""
-    SELECT student_no, CAST(extract(epoch FROM lower(r)) AS bigint), CAST(extract(epoch FROM upper(r)) AS bigint)
+    SELECT student_no, CAST(floor(extract(epoch FROM lower(r))) AS bigint),
+           CAST(ceil(extract(epoch FROM upper(r))) AS bigint)
       FROM bookings, unnest(booked) AS r
      WHERE active AND student_no = ANY(CAST(:nos AS bigint[])) AND ends_at > clock_timestamp()
 """)
@@ -191,7 +195,7 @@ async def absences(db: AsyncConnection, trainer_nos: Sequence[int]) -> list[Take
 async def taken(
     db: AsyncConnection, trainer_nos: Sequence[int], student_nos: Sequence[int]
 ) -> tuple[list[Taken], list[Taken]]:
-    """The times that the exclusions guard for these trainers and students, to the second, from now on."""
+    """The times that the exclusions guard for these trainers and students, to whole seconds outwards, from now on."""
     trainers = [Taken(*row) for row in await db.execute(_TAKEN_TRAINERS, {"nos": trainer_nos})]
     students = [Taken(*row) for row in await db.execute(_TAKEN_STUDENTS, {"nos": student_nos})]
     return trainers, students

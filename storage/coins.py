@@ -43,9 +43,11 @@ class Credit:
     at: datetime
 
 
-_STUDENTS_OF = text("""
-    SELECT DISTINCT student_id FROM purchases
-     WHERE payment_id = ANY(CAST(:payment_ids AS text[])) AND coins_redeemed > 0
+_KNOWN = text("""
+    SELECT p.payment_id, p.student_id, p.coins_redeemed > 0 AS redeems
+      FROM purchases p
+      JOIN enrollments e USING (payment_id)
+     WHERE p.payment_id = ANY(CAST(:payment_ids AS text[]))
 """)
 
 # Read after the students are locked. The order is that of success: who paid first is served first.
@@ -98,11 +100,16 @@ _REDEMPTIONS = text("""
 """)
 
 
-async def due(db: AsyncConnection, payment_ids: Sequence[str]) -> list[Due]:
-    """Lock the students who redeem coins here; return what is not redeemed yet, in the order of success."""
-    students = (await db.execute(_STUDENTS_OF, {"payment_ids": list(payment_ids)})).scalars()
-    await directory.lock_students(db, students)
-    return [Due(*row) for row in await db.execute(_DUE, {"payment_ids": list(payment_ids)})]
+async def due(db: AsyncConnection, payment_ids: Sequence[str]) -> tuple[set[str], list[Due]]:
+    """Lock the students who redeem coins here.
+
+    Returns the payments that this database holds, and what of them is not redeemed yet, in the order
+    of success.
+    """
+    known = (await db.execute(_KNOWN, {"payment_ids": list(payment_ids)})).all()
+    await directory.lock_students(db, (row.student_id for row in known if row.redeems))
+    dues = [Due(*row) for row in await db.execute(_DUE, {"payment_ids": list(payment_ids)})]
+    return {row.payment_id for row in known}, dues
 
 
 async def redeem(db: AsyncConnection, dues: Sequence[Due]) -> None:

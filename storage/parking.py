@@ -6,7 +6,9 @@ row was resolved. A record that nobody can read has one row per topic and hash, 
 
 import hashlib
 import json
+from base64 import b64encode
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -59,7 +61,8 @@ _LAST = text("""
      ORDER BY subject, episode DESC
 """)
 
-# ON CONFLICT: an open row stays as it was first parked, and what an admin dismissed stays dismissed.
+# ON CONFLICT: an open row stays, and says why it is stuck now; what an admin dismissed stays dismissed.
+# A record's identity is its bytes, so the other reason of an actor beside changes nothing there.
 _PARK = text("""
     INSERT INTO parked (id, kind, actor, subject, episode, reason, payment_id, enrollment_id, allocation_id,
                         student_id, topic, partition, "offset", key, payload, headers, facts, waits_for)
@@ -74,7 +77,9 @@ _PARK = text("""
            AS incoming (id, kind, subject, episode, reason, payment_id, enrollment_id, allocation_id, student_id,
                         topic, partition, "offset", key, payload, headers, facts, waits_for)
      ORDER BY id
-    ON CONFLICT DO NOTHING
+    ON CONFLICT (id) DO UPDATE
+       SET reason = excluded.reason, facts = excluded.facts, waits_for = excluded.waits_for
+     WHERE parked.status = 'open' AND parked.kind = 'step' AND parked.reason <> excluded.reason
 """)
 
 _READ = text("""
@@ -91,22 +96,24 @@ _RESOLVE = text("""
 """)
 
 
-async def park(db: AsyncConnection, actor: str, parkings: Sequence[Parking]) -> list[ParkedItem]:
-    """Park each step or record once; return the stored row of *every* one, replays too."""
+async def park(db: AsyncConnection, actor: str, parkings: Sequence[Parking]) -> list[tuple[Record, ParkedItem]]:
+    """Park each step or record once; return the stored row of *every* one, replays too, with its record."""
     if not parkings:
         return []
     steps = [p.subject for p in parkings if p.subject is not None]
     last = {row.subject: row for row in await db.execute(_LAST, {"actor": actor, "subjects": steps})}
     rows: dict[UUID, dict[str, Any]] = {}
+    carriers: dict[UUID, Record] = {}
     for parking in parkings:
         before = last.get(parking.subject)
         episode = 1 if before is None else before.episode + (before.status == "resolved")
         row = _row(actor, parking, episode)
         rows.setdefault(row["ids"], row)
+        carriers.setdefault(row["ids"], parking.record)
     values = list(rows.values())
     await db.execute(_PARK, {"actor": actor, **{name: [row[name] for row in values] for name in values[0]}})
     items = await db.execute(_READ, {"ids": list(rows)})
-    return [ParkedItem(*row) for row in items]
+    return [(carriers[row.id], ParkedItem(*row)) for row in items]
 
 
 async def resolve(db: AsyncConnection, actor: str, subjects: Iterable[str]) -> None:
@@ -146,15 +153,18 @@ def _row(actor: str, parking: Parking, episode: int) -> dict[str, Any]:
         "offsets": record.offset,
         "keys": record.key,
         "payloads": record.value,
-        "headers": json.dumps([[_printable(name), _printable(value)] for name, value in record.headers]),
+        "headers": json.dumps([[_kept(name), _kept(value)] for name, value in record.headers]),
         "facts": json.dumps(parking.reason.facts, default=str),
         "waits_for": parking.reason.waits_for,
     }
 
 
-def _printable(raw: str | bytes | None) -> str | None:
-    """A header as text that PostgreSQL can store: what is not UTF-8, and NUL, as escapes."""
+def _kept(raw: str | bytes | None) -> str | dict[str, str] | None:
+    """A header as JSON that PostgreSQL can store: text as it is, other bytes as {"base64": ...}."""
     if raw is None:
         return None
-    decoded = raw.decode("utf-8", "backslashreplace") if isinstance(raw, bytes) else raw
-    return decoded.replace("\0", "\\x00")
+    data = raw if isinstance(raw, bytes) else raw.encode("utf-8", "surrogateescape")
+    with suppress(UnicodeDecodeError):
+        if b"\0" not in data:
+            return data.decode()
+    return {"base64": b64encode(data).decode()}

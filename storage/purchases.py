@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -49,6 +50,10 @@ _FINGERPRINTS = text("""
     SELECT payment_id, fingerprint FROM purchases WHERE payment_id = ANY(CAST(:payment_ids AS text[]))
 """)
 
+_PAYLOADS = text("""
+    SELECT payment_id, payload FROM purchases WHERE payment_id = ANY(CAST(:payment_ids AS text[]))
+""")
+
 # The lock of the purchase: taken before anything about it is read.
 _LOCK = text("""
     SELECT payment_id FROM purchases
@@ -87,6 +92,12 @@ async def keep(db: AsyncConnection, purchases: Sequence[Purchase]) -> dict[str, 
     await lock(db, payment_ids)
     rows = await db.execute(_FINGERPRINTS, {"payment_ids": payment_ids})
     return {row.payment_id: bytes(row.fingerprint) for row in rows}
+
+
+async def payloads(db: AsyncConnection, payment_ids: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """What the first message of each payment said, by payment id."""
+    rows = await db.execute(_PAYLOADS, {"payment_ids": sorted(set(payment_ids))})
+    return {row.payment_id: row.payload for row in rows}
 
 
 async def lock(db: AsyncConnection, payment_ids: Iterable[str]) -> None:

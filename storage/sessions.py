@@ -1,6 +1,6 @@
 """Sessions: expanded from what is booked, inside PostgreSQL, when they are first created."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -38,12 +38,21 @@ class Brief:
 class Scheduled:
     """A whole series as stored: parallel tuples, in the order of the numbers; times are epoch seconds."""
 
-    allocation_id: UUID
     scheduled_at: datetime
     numbers: tuple[int, ...]
     starts: tuple[int, ...]
     ends: tuple[int, ...]
 
+
+# The purchase that the stored allocation belongs to, whatever the event at hand says.
+_LOCK = text("""
+    SELECT p.payment_id
+      FROM purchases p
+      JOIN allocations a USING (payment_id)
+     WHERE a.allocation_id = ANY(CAST(:allocation_ids AS uuid[]))
+     ORDER BY p.payment_id
+       FOR NO KEY UPDATE OF p
+""")
 
 # The profile is read without its lock: who changes it looks afterwards who waits for it.
 _BRIEFS = text("""
@@ -57,15 +66,24 @@ _BRIEFS = text("""
      ORDER BY a.payment_id
 """)
 
-# One statement expands every series of the batch from its booking, in the order of its times.
+# One statement expands every series of the batch from its booking, in the order of its times, and
+# tells what it made: reading thirty rows a purchase back again would cost a third of the step.
 _EXPAND = text("""
-    INSERT INTO series_sessions (allocation_no, trainer_no, starts_at, ends_at, number)
-    SELECT a.allocation_no, b.trainer_no, lower(slot), upper(slot), number
-      FROM allocations a
-      JOIN bookings b ON b.allocation_id = a.allocation_id AND b.active
-     CROSS JOIN LATERAL unnest(b.booked) WITH ORDINALITY AS series (slot, number)
-     WHERE a.allocation_id = ANY(CAST(:allocation_ids AS uuid[]))
-     ORDER BY a.allocation_no, number
+    WITH created AS (
+        INSERT INTO series_sessions (allocation_no, trainer_no, starts_at, ends_at, number)
+        SELECT a.allocation_no, b.trainer_no, lower(slot), upper(slot), number
+          FROM allocations a
+          JOIN bookings b ON b.allocation_id = a.allocation_id AND b.active
+         CROSS JOIN LATERAL unnest(b.booked) WITH ORDINALITY AS series (slot, number)
+         WHERE a.allocation_id = ANY(CAST(:allocation_ids AS uuid[]))
+         ORDER BY a.allocation_no, number
+        RETURNING allocation_no, number, starts_at, ends_at)
+    SELECT allocation_no,
+           array_agg(number ORDER BY number),
+           array_agg(CAST(extract(epoch FROM starts_at) AS bigint) ORDER BY number),
+           array_agg(CAST(extract(epoch FROM ends_at) AS bigint) ORDER BY number)
+      FROM created
+     GROUP BY allocation_no
 """)
 
 _MARK = text("""
@@ -74,6 +92,7 @@ _MARK = text("""
       FROM unnest(CAST(:allocation_ids AS uuid[]), CAST(:latitudes AS float8[]), CAST(:longitudes AS float8[]))
            AS incoming (allocation_id, latitude, longitude)
      WHERE a.allocation_id = incoming.allocation_id
+    RETURNING a.allocation_no, a.scheduled_at
 """)
 
 _READ = text("""
@@ -88,25 +107,33 @@ _READ = text("""
 """)
 
 
+async def lock(db: AsyncConnection, allocation_ids: Iterable[UUID]) -> None:
+    """Lock the purchases of these allocations, in the order of their ids, until the transaction ends."""
+    await db.execute(_LOCK, {"allocation_ids": list(allocation_ids)})
+
+
 async def briefs(db: AsyncConnection, allocation_ids: Sequence[UUID]) -> dict[UUID, Brief]:
     """What the sessions of these allocations need, by allocation id; the caller holds the purchases' lock."""
     rows = await db.execute(_BRIEFS, {"allocation_ids": list(allocation_ids)})
     return {row.allocation_id: Brief(*row) for row in rows}
 
 
-async def schedule(db: AsyncConnection, series: Sequence[tuple[Brief, float | None, float | None]]) -> None:
+async def schedule(
+    db: AsyncConnection, series: Sequence[tuple[Brief, float | None, float | None]]
+) -> dict[UUID, Scheduled]:
     """Create every session of allocations that have none yet, at these coordinates (none: online).
 
     Raises: Fault when a booking does not hold as many sessions as its allocation promises.
     """
     if not series:
-        return
+        return {}
     allocation_ids = [brief.allocation_id for brief, _, _ in series]
-    created = (await db.execute(_EXPAND, {"allocation_ids": allocation_ids})).rowcount
-    promised = sum(int(brief.metadata["sessionCount"]) for brief, _, _ in series)
-    if created != promised:
-        raise Fault("sessions", f"{created} sessions are booked where {promised} were promised")
-    await db.execute(
+    created = {row[0]: row[1:] for row in await db.execute(_EXPAND, {"allocation_ids": allocation_ids})}
+    for brief, _, _ in series:
+        booked, promised = len(created.get(brief.allocation_no, ((),))[0]), brief.metadata["sessionCount"]
+        if booked != int(promised):
+            raise Fault("sessions", f"{booked} sessions are booked where {promised} were promised")
+    marked = await db.execute(
         _MARK,
         {
             "allocation_ids": allocation_ids,
@@ -114,9 +141,16 @@ async def schedule(db: AsyncConnection, series: Sequence[tuple[Brief, float | No
             "longitudes": [longitude for _, _, longitude in series],
         },
     )
+    at = {row.allocation_no: row.scheduled_at for row in marked}
+    return {
+        brief.allocation_id: Scheduled(at[brief.allocation_no], *map(tuple, created[brief.allocation_no]))
+        for brief, _, _ in series
+    }
 
 
 async def scheduled(db: AsyncConnection, allocation_ids: Sequence[UUID]) -> dict[UUID, Scheduled]:
-    """The series of *every* scheduled allocation among these, replays too."""
+    """The series of allocations that were scheduled before."""
+    if not allocation_ids:
+        return {}
     rows = await db.execute(_READ, {"allocation_ids": list(allocation_ids)})
-    return {row[0]: Scheduled(row[0], row[1], tuple(row[2]), tuple(row[3]), tuple(row[4])) for row in rows}
+    return {row[0]: Scheduled(row[1], *map(tuple, row[2:])) for row in rows}

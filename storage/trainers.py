@@ -1,8 +1,9 @@
 """The worker's copy of the trainers, refreshed by what changed since its last look."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
-from sqlalchemy import text
+from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from domain.directory import Directory, Trainer
@@ -25,25 +26,30 @@ class TrainerDirectory:
     """All trainers, in memory: one for each process."""
 
     trainers: Directory = field(default_factory=Directory)
-    _since: str = "0"
+    _since: int = 0
 
     async def refresh(self, db: AsyncConnection) -> bool:
         """Take in what changed since the last look; return whether anything did."""
-        rows = (await db.execute(_CHANGED, {"since": self._since})).all()
+        rows = (await db.execute(_CHANGED, {"since": str(self._since)})).all()
+        if int(rows[0].xmin) < self._since:
+            # A database that went back counts its transactions again: what is in memory may never have been.
+            self.trainers, self._since = Directory(), 0
+            rows = (await db.execute(_CHANGED, {"since": "0"})).all()
         changed = [row for row in rows if row.trainer_no is not None]
         for row in changed:
-            place = None if row.latitude is None or row.longitude is None else Place(row.latitude, row.longitude)
-            self.trainers.put(
-                Trainer(
-                    no=row.trainer_no,
-                    id=row.trainer_id,
-                    active=row.active,
-                    courses=frozenset(row.courses),
-                    zone=row.timezone or "UTC",
-                    hours=parse_hours(row.working_hours),
-                    place=place,
-                    radius_km=row.radius_km,
-                )
-            )
-        self._since = rows[0].xmin
+            self.trainers.put(_trainer(row))
+        self._since = int(rows[0].xmin)
         return bool(changed)
+
+
+def _trainer(row: Row[Any]) -> Trainer:
+    return Trainer(
+        no=row.trainer_no,
+        id=row.trainer_id,
+        active=row.active,
+        courses=frozenset(row.courses),
+        zone=row.timezone or "UTC",
+        hours=parse_hours(row.working_hours),
+        place=None if row.latitude is None or row.longitude is None else Place(row.latitude, row.longitude),
+        radius_km=row.radius_km,
+    )

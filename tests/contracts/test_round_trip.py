@@ -35,7 +35,7 @@ EVENT_IDS = {
     "coins.credited": "7e4c82e6-5b7a-5b15-85a2-e5009ac7faae",
     "repairs.requested": "4a84bb20-adb6-57f1-bab4-ed2c91a8019f",
     "repairs.completed": "fd2c3e50-927f-5563-834b-6d8e8660d14d",
-    "fulfilment.parked": "b4cedd49-a81a-5d13-bfda-0e21337279a4",
+    "fulfilment.parked": "02c115ff-e5ad-502c-bdc1-db0dfe0830af",
 }
 KEYS = {
     "students.changed": "stu_17",

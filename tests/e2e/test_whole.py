@@ -50,7 +50,8 @@ async def directory_done(deployment: Deployment, feeds: list[Message]) -> None:
 
 
 ROWS = """
-    SELECT p.payment_id, p.state, s.trainer_id, s.number, s.starts_at, s.ends_at, s.version, s.latitude, s.longitude, l.coins
+    SELECT p.payment_id, p.state, s.trainer_id, s.number, s.starts_at, s.ends_at, s.version,
+           s.latitude, s.longitude, l.coins
       FROM purchases p
       LEFT JOIN sessions s USING (payment_id)
       LEFT JOIN coin_ledger l ON l.kind = 'redemption' AND l.reference = p.payment_id
