@@ -6,13 +6,12 @@ consumers (the batch at hand ends, its offset is committed), HTTP, and the datab
 
 import asyncio
 import gc
-import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AbstractContextManager, asynccontextmanager, nullcontext, suppress
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 
 import structlog
-import uvicorn
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 from faststream.kafka import KafkaBroker
@@ -28,6 +27,7 @@ from actors.fuse import Fuse
 from actors.runtime import Delivery
 from actors.topics import create_topics, differing_topics
 from console.health import health_app
+from console.server import HttpServer
 from domain.matching import Weights
 from errors import FirstbellError, Transient
 from settings import Settings
@@ -96,13 +96,13 @@ class Service:
         self._consumers: Consumers | None = None
         self._broker: KafkaBroker | None = None
         self._producer: AIOKafkaProducer | None = None
-        self._http: _Http | None = None
+        self._http: HttpServer | None = None
         self._starting: asyncio.Task[None] | None = None
         self._stopping = False
 
     async def start(self) -> None:
         """Serve HTTP at once, and bring up the rest in the background."""
-        self._http = _Http(self.settings, self._alive, self._ready)
+        self._http = HttpServer(self.settings, health_app(self._alive, self._ready))
         self.port = await self._http.start()
         self._starting = asyncio.create_task(self._bring_up())
         # What lives as long as the process is not worth looking at again at every collection of garbage,
@@ -139,8 +139,8 @@ class Service:
         await self.engine.dispose()
 
     async def _bring_up(self) -> None:
-        await _insist(lambda: prepare_database(self.engine, self.addresses.database_url), Transient, OSError)
-        await _insist(self._create_topics, KafkaError, OSError)
+        await self._insist(partial(prepare_database, self.engine, self.addresses.database_url), Transient, OSError)
+        await self._insist(self._create_topics, KafkaError, OSError)
         self._broker = broker_of(self.settings, self.addresses.kafka)
         self._producer = producer_of(self.settings, self.addresses.kafka)
         publish = Publisher(self._producer, self.settings.topic_prefix)
@@ -154,10 +154,27 @@ class Service:
             for actor in actors_of(self.settings, self._names)
         ]
         self._consumers = Consumers(self._broker, deliveries, self.settings)
-        await _insist(self._producer.start, KafkaError, OSError)
+        await self._insist(self._producer.start, KafkaError, OSError)
         await self._broker.connect()
         await self._consumers.start()
         _log.info("started", actors=self._names, kafka=self.addresses.kafka, port=self.port)
+
+    async def _insist(self, attempt: Callable[[], Awaitable[object]], *passing: type[Exception]) -> None:
+        """Try for as long as the fault may pass by itself: a server that is not up yet is no reason to exit."""
+        retrying = AsyncRetrying(
+            retry=retry_if_exception_type(passing),
+            wait=wait_random_exponential(multiplier=0.2, max=2),
+            stop=lambda _: self._stopping,
+            before_sleep=lambda state: _log.warning(
+                "not up yet", cause=repr(state.outcome and state.outcome.exception()), tries=state.attempt_number
+            ),
+            reraise=True,
+        )
+        async for again in retrying:
+            with again:
+                await attempt()
+        if self._stopping:
+            raise asyncio.CancelledError
 
     async def _create_topics(self) -> None:
         async with admin_client(self.settings, self.addresses.kafka) as admin:
@@ -200,67 +217,6 @@ class Service:
         if found is None or found < needed_version():
             return {"database": f"has schema {found}, needs {needed_version()}"}
         return {}
-
-
-async def _insist(attempt: Callable[[], Awaitable[object]], *passing: type[Exception]) -> None:
-    """Try for as long as the fault may pass by itself: a server that is not up yet is no reason to exit."""
-    retrying = AsyncRetrying(
-        retry=retry_if_exception_type(passing),
-        wait=wait_random_exponential(multiplier=0.2, max=5),
-        before_sleep=lambda state: _log.warning(
-            "not up yet", cause=repr(state.outcome and state.outcome.exception()), tries=state.attempt_number
-        ),
-    )
-    async for again in retrying:
-        with again:
-            await attempt()
-
-
-class _Http:
-    """uvicorn without its own handling of signals: stopping has an order, and the service keeps it."""
-
-    def __init__(
-        self,
-        settings: Settings,
-        alive: Callable[[], Awaitable[dict[str, str]]],
-        ready: Callable[[], Awaitable[dict[str, str]]],
-    ) -> None:
-        config = uvicorn.Config(
-            health_app(alive, ready), log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=5
-        )
-        self._server = _Server(config)
-        self._socket = _listen(settings)
-        self._task: asyncio.Task[None] | None = None
-
-    async def start(self) -> int:
-        self._task = asyncio.create_task(self._server.serve(sockets=[self._socket]))
-        while not self._server.started:
-            if self._task.done():
-                await self._task
-            await asyncio.sleep(0.005)
-        port: int = self._socket.getsockname()[1]
-        return port
-
-    async def stop(self) -> None:
-        self._server.should_exit = True
-        if self._task:
-            await self._task
-
-
-class _Server(uvicorn.Server):
-    def capture_signals(self) -> AbstractContextManager[None]:  # type: ignore[override]
-        return nullcontext()
-
-
-def _listen(settings: Settings) -> socket.socket:
-    """The port that was asked for; where nobody asked for one, the usual one or any that is free."""
-    asked = "port" in settings.model_fields_set
-    try:
-        return socket.create_server((settings.host, settings.port))
-    except OSError:
-        if asked:
-            raise
-        return socket.create_server((settings.host, 0))
 
 
 @asynccontextmanager

@@ -1,5 +1,8 @@
 """The topics, created by us with stated settings: auto-created ones would have a single partition."""
 
+import asyncio
+from typing import Any
+
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import TopicAlreadyExistsError, for_code
@@ -11,9 +14,10 @@ _DAY_MS = 24 * 60 * 60 * 1000
 
 
 async def create_topics(admin: AIOKafkaAdminClient, settings: Settings) -> list[str]:
-    """Create what is missing; return the names of the topics that are new.
+    """Create what is missing, and return the names of the topics that are new once they can be written to.
 
-    Raises: KafkaError when the broker refuses one for another reason than that it exists.
+    Raises: KafkaError when the broker refuses one for another reason than that it exists; TimeoutError
+    when a new one has no leader after ten seconds.
     """
     existing = set(await admin.list_topics())
     missing = [
@@ -36,7 +40,15 @@ async def create_topics(admin: AIOKafkaAdminClient, settings: Settings) -> list[
             created.append(name)
         elif error is not TopicAlreadyExistsError:
             raise error(f"{name}: {detail[0] if detail else ''}")
+    async with asyncio.timeout(10):
+        while not all(map(_is_led, await admin.describe_topics(created))):  # noqa: ASYNC110  only asking tells
+            await asyncio.sleep(0.02)
     return created
+
+
+def _is_led(topic: dict[str, Any]) -> bool:
+    """Whether every partition has a leader; whoever writes earlier is refused and has to try again."""
+    return bool(topic["partitions"]) and all(partition["leader"] >= 0 for partition in topic["partitions"])
 
 
 async def differing_topics(admin: AIOKafkaAdminClient, settings: Settings) -> dict[str, dict[str, str]]:
