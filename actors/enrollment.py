@@ -8,6 +8,7 @@ Parks: records that are no valid payment; one that contradicts what its payment 
 from collections.abc import Sequence
 from typing import Any
 
+from pydantic_core import from_json
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from actors.batch import Actor, Outcome
@@ -52,12 +53,17 @@ def _purchase(record: Record) -> Purchase:
         succeeded_at=payment.succeeded_at,
         coins_redeemed=payment.coins_redeemed,
         payload=(record.value or b"").decode(),
-        fingerprint=fingerprint(payment.model_dump(mode="json", by_alias=True)),
+        fingerprint=fingerprint(_said(record)),
     )
 
 
+def _said(record: Record) -> dict[str, Any]:
+    said: dict[str, Any] = from_json(record.value or b"")
+    return said
+
+
 def _contradiction(record: Record, purchase: Purchase, first: dict[str, Any]) -> Parking:
-    before, now = normalised(first), normalised(record.event.model_dump(mode="json", by_alias=True))
+    before, now = normalised(first), normalised(_said(record))
     fields = sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))
     reason = ConflictingDuplicate(paymentId=purchase.payment_id, fields=fields)
     return Parking(reason, record, payment_id=purchase.payment_id, student_id=purchase.student_id)

@@ -6,9 +6,8 @@ students, then every candidate trainer, and only then what is booked is read.
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from sqlalchemy import text
@@ -19,8 +18,8 @@ from domain.schedule import Series
 from storage.engine import sqlstate
 
 
-@dataclass(frozen=True, slots=True)
-class Order:
+# Made by the thousand, in every batch: as frozen dataclasses they took four times as long.
+class Order(NamedTuple):
     """What an enrolment asks for, from the stored purchase; `allocated` when it was decided before."""
 
     payment_id: str
@@ -33,8 +32,7 @@ class Order:
     now: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(NamedTuple):
     """A trainer chosen for an enrolment, with the series that it books."""
 
     allocation_id: UUID
@@ -48,8 +46,7 @@ class Decision:
     booked: str
 
 
-@dataclass(frozen=True, slots=True)
-class Allocation:
+class Allocation(NamedTuple):
     """An allocation as stored, as far as `allocations.approved` tells it."""
 
     allocation_id: UUID
@@ -64,8 +61,7 @@ class Allocation:
     approved_at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class Taken:
+class Taken(NamedTuple):
     """Time that is taken: `who` is a trainer's or a student's number, from and to are epoch seconds."""
 
     who: int

@@ -24,7 +24,8 @@ class Purchase:
     fingerprint: bytes
 
 
-# Keeps each payment once, and fills the row that a refund left which came before its payment.
+# Keeps each payment once, and fills the row that a refund left which came before its payment. What is
+# there already is locked by the conflict, even where its WHERE changes nothing; what is new is nobody else's.
 # ORDER BY: overlapping batches lock rows in one order.
 _KEEP = text("""
     INSERT INTO purchases (payment_id, student_id, course_id, amount_minor, currency, succeeded_at,
@@ -88,9 +89,7 @@ async def keep(db: AsyncConnection, purchases: Sequence[Purchase]) -> dict[str, 
             "fingerprints": [p.fingerprint for p in first],
         },
     )
-    payment_ids = [p.payment_id for p in first]
-    await lock(db, payment_ids)
-    rows = await db.execute(_FINGERPRINTS, {"payment_ids": payment_ids})
+    rows = await db.execute(_FINGERPRINTS, {"payment_ids": [p.payment_id for p in first]})
     return {row.payment_id: bytes(row.fingerprint) for row in rows}
 
 

@@ -1,9 +1,8 @@
 """Sessions: expanded from what is booked, inside PostgreSQL, when they are first created."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from sqlalchemy import text
@@ -12,8 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from errors import Fault
 
 
-@dataclass(frozen=True, slots=True)
-class Brief:
+class Brief(NamedTuple):
     """An allocation with what its sessions need; `known` tells whether the student's profile is there."""
 
     allocation_id: UUID
@@ -34,8 +32,7 @@ class Brief:
     longitude: float | None
 
 
-@dataclass(frozen=True, slots=True)
-class Scheduled:
+class Scheduled(NamedTuple):
     """A whole series as stored: parallel tuples, in the order of the numbers; times are epoch seconds."""
 
     scheduled_at: datetime

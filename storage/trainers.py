@@ -35,9 +35,11 @@ class TrainerDirectory:
             # A database that went back counts its transactions again: what is in memory may never have been.
             self.trainers, self._since = Directory(), 0
             rows = (await db.execute(_CHANGED, {"since": "0"})).all()
-        changed = [row for row in rows if row.trainer_no is not None]
-        for row in changed:
-            self.trainers.put(_trainer(row))
+        # While any transaction is open, what changed after its begin is told again and again.
+        told = [_trainer(row) for row in rows if row.trainer_no is not None]
+        changed = [trainer for trainer in told if self.trainers.get(trainer.no) != trainer]
+        for trainer in changed:
+            self.trainers.put(trainer)
         self._since = int(rows[0].xmin)
         return bool(changed)
 
