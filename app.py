@@ -19,7 +19,7 @@ import embedded
 from actors.connection import admin_client
 from actors.lag import oldest_unread
 from actors.topics import create_topics, differing_topics
-from errors import FirstbellError
+from errors import Fault, FirstbellError, Transient
 from logs import configure_logs
 from service import ACTORS, Addresses, Service, actors_of, prepare_database, running
 from settings import Settings
@@ -215,7 +215,7 @@ def _session(*, quiet: bool = False) -> Iterator[Settings]:
             err.print(f"Setting {'.'.join(map(str, problem['loc']))}: {problem['msg']}", highlight=False)
         raise typer.Exit(1) from None
     except (FirstbellError, KafkaError) as error:
-        err.print(f"[bold]{error.args[-1] if error.args else error!r}[/bold]", highlight=False, soft_wrap=True)
+        err.print(_sentence(error), style="bold", highlight=False, soft_wrap=True, markup=False)
         raise typer.Exit(1) from None
 
 
@@ -230,6 +230,14 @@ def _servers(settings: Settings, *, kafka: bool = True, database: bool = True) -
         return
     with embedded.servers(settings.home, kafka=own_kafka, postgres=own_database, progress=_progress) as servers:
         yield Addresses(settings.kafka_bootstrap_servers or servers.kafka or "", given or servers.database_url or "")
+
+
+def _sentence(error: FirstbellError | KafkaError) -> str:
+    """What went wrong, and with which of the servers."""
+    message = str(error.args[-1]) if error.args else repr(error)
+    if isinstance(error, Transient | Fault):
+        return f"PostgreSQL (DATABASE_URL): {message}"
+    return f"Kafka (KAFKA_BOOTSTRAP_SERVERS): {error}" if isinstance(error, KafkaError) else message
 
 
 def _progress(step: str) -> None:

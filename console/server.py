@@ -7,7 +7,12 @@ from contextlib import AbstractContextManager, nullcontext
 import uvicorn
 from starlette.applications import Starlette
 
+from errors import FirstbellError
 from settings import Settings
+
+
+class AddressUnusable(FirstbellError):
+    """The address that the settings ask for is taken, or not ours to take."""
 
 
 class HttpServer:
@@ -43,10 +48,9 @@ class _Server(uvicorn.Server):
 
 def _listen(settings: Settings) -> socket.socket:
     """The port that was asked for; where nobody asked for one, the usual one or any that is free."""
-    asked = "port" in settings.model_fields_set
     try:
         return socket.create_server((settings.host, settings.port))
-    except OSError:
-        if asked:
-            raise
+    except OSError as error:
+        if "port" in settings.model_fields_set:
+            raise AddressUnusable(f"PORT {settings.port} on {settings.host} cannot be had: {error.strerror}") from error
         return socket.create_server((settings.host, 0))
