@@ -40,10 +40,11 @@ class Allocator:
         orders = await allocations.orders(db, sorted(carriers))
         undecided = [o for o in orders if not o.allocated and not o.refunded]
         requests, refused = await self._requests(db, undecided)
+        approved = await allocations.approved(db, [o.payment_id for o in orders if o.allocated])
         if requests:
-            choices = await assign(db, self.trainers, requests, self.weights)
-            refused += [(c.request.order, c.refusal) for c in choices if c.refusal]
-        approved = await allocations.approved(db, sorted(carriers))
+            assigned = await assign(db, self.trainers, requests, self.weights)
+            approved += assigned.approved
+            refused += assigned.refused
         await purchases.advance(db, _states(undecided, refused))
         return Outcome(
             publish=[_approved(allocation) for allocation in approved],

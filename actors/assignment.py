@@ -18,52 +18,60 @@ from domain.matching import Weights, choose, explain
 from domain.occupancy import Occupancy
 from domain.schedule import Series, session_starts
 from errors import NoTrainerAvailable, Parked, StudentAlreadyBooked
-from storage import allocations
-from storage.allocations import Decision, Taken
+from storage import allocations, bookings
+from storage.allocations import Allocation, Decision, Order
+from storage.bookings import Taken
 from storage.trainers import TrainerDirectory
 
 _ROUNDS = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
-    """The request, and either the trainer chosen or why there is none."""
+class Assigned:
+    """The allocations that are stored now, and the orders for which there is no trainer, with the reason."""
 
-    request: Request
-    decision: Decision | None
-    refusal: Parked | None
+    approved: list[Allocation]
+    refused: list[tuple[Order, Parked]]
 
 
 async def assign(
     db: AsyncConnection, directory: TrainerDirectory, requests: Sequence[Request], weights: Weights
-) -> list[Choice]:
+) -> Assigned:
     """Choose, book and store a trainer for each request whose purchase and student are locked by the caller."""
     await directory.refresh(db)
     candidates = {r.wish.key: directory.trainers.candidates(r.wish) for r in requests}
     locked = sorted({c.trainer.no for found in candidates.values() for c in found})
-    await allocations.lock_trainers(db, locked)
+    await bookings.lock_trainers(db, locked)
     if await directory.refresh(db):
         held = set(locked)
         candidates = {
             r.wish.key: [c for c in directory.trainers.candidates(r.wish) if c.trainer.no in held] for r in requests
         }
     trainers, students = await _occupied(db, requests, locked)
-    choices: list[Choice] = []
+    result = Assigned([], [])
     waiting = list(requests)
     for _ in range(_ROUNDS):
         chosen = choose([(r.wish, candidates[r.wish.key]) for r in waiting], trainers, students, weights)
-        decided = [_choice(r, chosen[r.wish.key], directory, trainers, students) for r in waiting]
-        lost = await allocations.approve(db, [c.decision for c in decided if c.decision])
-        choices += [c for c in decided if c.decision is None or c.decision.allocation_id not in lost]
-        taken_after_all = [c.decision for c in decided if c.decision and c.decision.allocation_id in lost]
-        if not taken_after_all:
-            return choices
-        waiting = [c.request for c in decided if c.decision in taken_after_all]
-        for decision in taken_after_all:
+        decisions = {r.wish.key: _decision(r, c) for r in waiting if isinstance(c := chosen[r.wish.key], Candidate)}
+        result.refused.extend(
+            (r.order, _refusal(r, chosen[r.wish.key], directory, trainers, students))
+            for r in waiting
+            if r.wish.key not in decisions
+        )
+        stored = await allocations.approve(db, list(decisions.values()))
+        result.approved.extend(stored)
+        for allocation in stored:
+            del decisions[allocation.payment_id]
+        if not decisions:
+            return result
+        # Their time was taken after all: give it back, look at what is really booked, choose again.
+        for decision in decisions.values():
             trainers.release(decision.trainer_no, decision.series)
             students.release(decision.student_no, decision.series)
+        waiting = [r for r in waiting if r.wish.key in decisions]
         await _look_closer(db, trainers, students, locked, [r.wish.student_no for r in waiting])
-    return choices + [Choice(r, None, NoTrainerAvailable(contended=True)) for r in waiting]
+    result.refused.extend((r.order, NoTrainerAvailable(contended=True)) for r in waiting)
+    return result
 
 
 async def _occupied(
@@ -72,13 +80,12 @@ async def _occupied(
     """Who is busy when, read after the locks."""
     series = [r.wish.series for r in requests]
     trainers, students = Occupancy(series), Occupancy(series)
-    student_nos = sorted({r.wish.student_no for r in requests})
-    by_trainer, by_student = await allocations.booked_series(db, trainer_nos, student_nos)
-    for no, booked in by_trainer:
+    found = await bookings.occupied(db, trainer_nos, sorted({r.wish.student_no for r in requests}))
+    for no, booked in found.trainers:
         trainers.book(no, booked)
-    for no, booked in by_student:
+    for no, booked in found.students:
         students.book(no, booked)
-    _block(trainers, await allocations.absences(db, trainer_nos))
+    _block(trainers, found.absences)
     return trainers, students
 
 
@@ -90,7 +97,7 @@ async def _look_closer(
     student_nos: Sequence[int],
 ) -> None:
     """A recipe no longer gives the times it was booked with: take the booked times themselves."""
-    by_trainer, by_student = await allocations.taken(db, trainer_nos, student_nos)
+    by_trainer, by_student = await bookings.taken(db, trainer_nos, student_nos)
     _block(trainers, by_trainer)
     _block(students, by_student)
 
@@ -100,20 +107,18 @@ def _block(occupancy: Occupancy, taken: Sequence[Taken]) -> None:
         occupancy.block(time.who, time.starts_at, time.ends_at)
 
 
-def _choice(
+def _refusal(
     request: Request,
-    chosen: Candidate | type[Parked],
+    reason: object,
     directory: TrainerDirectory,
     trainers: Occupancy,
     students: Occupancy,
-) -> Choice:
+) -> Parked:
     wish = request.wish
-    if isinstance(chosen, Candidate):
-        return Choice(request, _decision(request, chosen), None)
-    if chosen is StudentAlreadyBooked:
+    if reason is StudentAlreadyBooked:
         clashes = students.clashes(wish.student_no, wish.series)
-        return Choice(request, None, StudentAlreadyBooked(sessions=[index + 1 for index in clashes]))
-    return Choice(request, None, NoTrainerAvailable(**explain(directory.trainers, wish, trainers)))
+        return StudentAlreadyBooked(sessions=[index + 1 for index in clashes])
+    return NoTrainerAvailable(**explain(directory.trainers, wish, trainers))
 
 
 def _decision(request: Request, candidate: Candidate) -> Decision:

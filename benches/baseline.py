@@ -7,7 +7,7 @@ from typing import Any, Final
 
 # One batch of each size, one after the other.
 BATCHES: Final = (1, 500)
-STATEMENTS: Final = {"enrollment": 5, "cart": 3, "coins": 7, "allocation": 16, "sessions": 6}
+STATEMENTS: Final = {"enrollment": 5, "cart": 3, "coins": 7, "allocation": 13, "sessions": 6}
 # Inserted, updated and deleted for both batches together.
 ROWS: Final = {
     "allocations": [501, 501, 0],

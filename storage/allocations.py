@@ -1,11 +1,7 @@
-"""Allocations and their bookings: decided once per enrolment, under the locks of all who compete.
-
-The steps of a decision are statements of their own, in the order of the whole system: purchases,
-students, then every candidate trainer, and only then what is booked is read.
-"""
+"""Allocations: what an enrolment asks for, and the one decision about it, stored with its booking."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -61,14 +57,6 @@ class Allocation(NamedTuple):
     approved_at: datetime
 
 
-class Taken(NamedTuple):
-    """Time that is taken: `who` is a trainer's or a student's number, from and to are epoch seconds."""
-
-    who: int
-    starts_at: int
-    ends_at: int
-
-
 _ORDERS = text("""
     SELECT p.payment_id, e.enrollment_id, p.student_id, p.course_id, p.payload -> 'metadata' AS metadata,
            p.refunded_at IS NOT NULL AS refunded, a.allocation_id IS NOT NULL AS allocated, clock_timestamp() AS now
@@ -77,49 +65,6 @@ _ORDERS = text("""
       LEFT JOIN allocations a ON a.enrollment_id = e.enrollment_id
      WHERE p.payment_id = ANY(CAST(:payment_ids AS text[]))
      ORDER BY p.payment_id
-""")
-
-# 256 buckets instead of a lock per trainer: 13,000 locks would not fit into PostgreSQL's table of them.
-_LOCK_TRAINERS = text("""
-    SELECT pg_advisory_xact_lock(1718185570, bucket)
-      FROM unnest(CAST(:buckets AS integer[])) AS lock (bucket)
-""")
-
-# The recipe, not the multirange made from it: it is read in a fraction of the time.
-_BOOKED_TRAINERS = text("""
-    SELECT trainer_no, first_day, days_of_week, session_count, start_minute, slot_minutes, timezone
-      FROM bookings
-     WHERE active AND trainer_no = ANY(CAST(:nos AS bigint[])) AND ends_at > clock_timestamp()
-""")
-
-_BOOKED_STUDENTS = text("""
-    SELECT student_no, first_day, days_of_week, session_count, start_minute, slot_minutes, timezone
-      FROM bookings
-     WHERE active AND student_no = ANY(CAST(:nos AS bigint[])) AND ends_at > clock_timestamp()
-""")
-
-# Outwards: who is away for a fraction of a second is away.
-_ABSENT = text("""
-    SELECT t.trainer_no, CAST(floor(extract(epoch FROM b.starts_at)) AS bigint),
-           CAST(ceil(extract(epoch FROM b.ends_at)) AS bigint)
-      FROM trainer_absences b
-      JOIN trainers t USING (trainer_id)
-     WHERE NOT b.removed AND t.trainer_no = ANY(CAST(:nos AS bigint[])) AND b.ends_at > clock_timestamp()
-""")
-
-# What is really booked, range by range: after an update of the time-zone data it may differ from the recipe.
-_TAKEN_TRAINERS = text("""
-    SELECT trainer_no, CAST(floor(extract(epoch FROM lower(r))) AS bigint),
-           CAST(ceil(extract(epoch FROM upper(r))) AS bigint)
-      FROM bookings, unnest(booked) AS r
-     WHERE active AND trainer_no = ANY(CAST(:nos AS bigint[])) AND ends_at > clock_timestamp()
-""")
-
-_TAKEN_STUDENTS = text("""
-    SELECT student_no, CAST(floor(extract(epoch FROM lower(r))) AS bigint),
-           CAST(ceil(extract(epoch FROM upper(r))) AS bigint)
-      FROM bookings, unnest(booked) AS r
-     WHERE active AND student_no = ANY(CAST(:nos AS bigint[])) AND ends_at > clock_timestamp()
 """)
 
 _INSERT = text("""
@@ -132,6 +77,7 @@ _INSERT = text("""
            AS incoming (allocation_id, enrollment_id, payment_id, student_id, course_id, trainer_id, provisional,
                         metadata)
      ORDER BY payment_id
+    RETURNING allocation_id, version, approved_at
 """)
 
 # ORDER BY: the exclusions are checked in one order by everybody, or two batches would deadlock.
@@ -168,67 +114,40 @@ async def orders(db: AsyncConnection, payment_ids: Sequence[str]) -> list[Order]
     return [Order(*row) for row in rows]
 
 
-async def lock_trainers(db: AsyncConnection, trainer_nos: Iterable[int]) -> None:
-    """Keep every other booking of these trainers out until the transaction ends."""
-    buckets = sorted({no % 256 for no in trainer_nos})
-    await db.execute(_LOCK_TRAINERS, {"buckets": buckets})
+async def approve(db: AsyncConnection, decisions: Sequence[Decision]) -> list[Allocation]:
+    """Store the decisions with their bookings; return what is stored.
 
-
-async def booked_series(
-    db: AsyncConnection, trainer_nos: Sequence[int], student_nos: Sequence[int]
-) -> tuple[list[tuple[int, Series]], list[tuple[int, Series]]]:
-    """The series booked with these trainers and by these students, as (number, series), from now on."""
-    trainers = [(no, Series(*recipe)) for no, *recipe in await db.execute(_BOOKED_TRAINERS, {"nos": trainer_nos})]
-    students = [(no, Series(*recipe)) for no, *recipe in await db.execute(_BOOKED_STUDENTS, {"nos": student_nos})]
-    return trainers, students
-
-
-async def absences(db: AsyncConnection, trainer_nos: Sequence[int]) -> list[Taken]:
-    """When these trainers are away or teach what Firstbell did not book, from now on."""
-    return [Taken(*row) for row in await db.execute(_ABSENT, {"nos": trainer_nos})]
-
-
-async def taken(
-    db: AsyncConnection, trainer_nos: Sequence[int], student_nos: Sequence[int]
-) -> tuple[list[Taken], list[Taken]]:
-    """The times that the exclusions guard for these trainers and students, to whole seconds outwards, from now on."""
-    trainers = [Taken(*row) for row in await db.execute(_TAKEN_TRAINERS, {"nos": trainer_nos})]
-    students = [Taken(*row) for row in await db.execute(_TAKEN_STUDENTS, {"nos": student_nos})]
-    return trainers, students
-
-
-async def approve(db: AsyncConnection, decisions: Sequence[Decision]) -> set[UUID]:
-    """Store the decisions with their bookings; return the ids of those whose time was taken after all.
-
-    What is returned is not stored: its caller chooses again.
+    A decision whose time was taken after all is not stored: its caller chooses again.
     """
     if not decisions:
-        return set()
+        return []
     try:
         async with db.begin_nested():
-            await _insert(db, decisions)
+            stored = await _insert(db, decisions)
             await db.execute(_BOOK_ALL, _bookings(decisions))
     except DBAPIError as error:
         # Purchases, students and trainers are locked: only a recipe that no longer gives its ranges gets here.
         if sqlstate(error) != "23P01":
             raise
-    else:
-        return set()
-    await _insert(db, decisions)
-    stored = set((await db.execute(_BOOK_WHAT_FITS, _bookings(decisions))).scalars())
-    lost = {d.allocation_id for d in decisions} - stored
-    await db.execute(_WITHDRAW, {"allocation_ids": list(lost)})
-    return lost
+        stored = await _insert(db, decisions)
+        booked = set((await db.execute(_BOOK_WHAT_FITS, _bookings(decisions))).scalars())
+        await db.execute(
+            _WITHDRAW, {"allocation_ids": [a.allocation_id for a in stored if a.allocation_id not in booked]}
+        )
+        stored = [allocation for allocation in stored if allocation.allocation_id in booked]
+    return stored
 
 
 async def approved(db: AsyncConnection, payment_ids: Sequence[str]) -> list[Allocation]:
-    """The approved allocation of every payment that has one, whenever it was decided."""
+    """The allocations that were approved before."""
+    if not payment_ids:
+        return []
     rows = await db.execute(_READ, {"payment_ids": list(payment_ids)})
     return [Allocation(*row) for row in rows]
 
 
-async def _insert(db: AsyncConnection, decisions: Sequence[Decision]) -> None:
-    await db.execute(
+async def _insert(db: AsyncConnection, decisions: Sequence[Decision]) -> list[Allocation]:
+    rows = await db.execute(
         _INSERT,
         {
             "allocation_ids": [d.allocation_id for d in decisions],
@@ -240,6 +159,24 @@ async def _insert(db: AsyncConnection, decisions: Sequence[Decision]) -> None:
             "provisional": [d.provisional for d in decisions],
             "metadata": [json.dumps(d.metadata) for d in decisions],
         },
+    )
+    told = {row.allocation_id: row for row in rows}
+    return [_allocation(d, told[d.allocation_id].version, told[d.allocation_id].approved_at) for d in decisions]
+
+
+def _allocation(decision: Decision, version: int, approved_at: datetime) -> Allocation:
+    order = decision.order
+    return Allocation(
+        allocation_id=decision.allocation_id,
+        enrollment_id=order.enrollment_id,
+        payment_id=order.payment_id,
+        student_id=order.student_id,
+        course_id=order.course_id,
+        trainer_id=decision.trainer_id,
+        provisional=decision.provisional,
+        version=version,
+        metadata=decision.metadata,
+        approved_at=approved_at,
     )
 
 
