@@ -70,7 +70,8 @@ class Allocator:
 
 def actor(weights: Weights, default_zone: str) -> Actor:
     """The allocation actor, with a directory of trainers of its own."""
-    return Actor("allocation", (EnrollmentCreated.TOPIC,), Allocator(weights, default_zone).allocate)
+    allocate = Allocator(weights, default_zone).allocate
+    return Actor("allocation", (EnrollmentCreated.TOPIC,), allocate, subject="enrollment_id", holds_up=True)
 
 
 def _states(undecided: Sequence[Order], refused: Sequence[tuple[Order, Parked]]) -> list[tuple[str, str]]:

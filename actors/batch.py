@@ -29,8 +29,15 @@ Handle = Callable[[AsyncConnection, Sequence[Record]], Awaitable[Outcome]]
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """An independent consumer: `name` is its consumer group, `topics` what it reads."""
+    """An independent consumer.
+
+    `name` is its consumer group, `topics` what it reads. `subject` names the field of its events that
+    its step is about; without one each record stands for itself. `holds_up` tells whether a purchase
+    counts as parked when this step of it is.
+    """
 
     name: str
     topics: tuple[str, ...]
     handle: Handle
+    subject: str | None = None
+    holds_up: bool = False

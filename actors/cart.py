@@ -28,7 +28,7 @@ async def clear(db: AsyncConnection, records: Sequence[Record]) -> Outcome:
     )
 
 
-ACTOR = Actor("cart", (EnrollmentCreated.TOPIC,), clear)
+ACTOR = Actor("cart", (EnrollmentCreated.TOPIC,), clear, subject="enrollment_id")
 
 
 def _cleared(clearance: Clearance) -> CartCleared:

@@ -36,7 +36,7 @@ async def redeem(db: AsyncConnection, records: Sequence[Record]) -> Outcome:
     )
 
 
-ACTOR = Actor("coins", (EnrollmentCreated.TOPIC,), redeem)
+ACTOR = Actor("coins", (EnrollmentCreated.TOPIC,), redeem, subject="enrollment_id")
 
 
 def _affordable(due: Sequence[Due]) -> tuple[list[Due], list[tuple[Due, int]]]:

@@ -10,42 +10,36 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Protocol
 
 import structlog
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 import metrics
+from actors.announcing import Committed, Publish, announce
 from actors.batch import Actor, Outcome
 from actors.fuse import Fuse
-from actors.tracing import correlation_id, correlation_ids, traced
-from contracts.base import Event
-from contracts.cloudevents import trace_of
+from actors.tracing import correlation_ids
 from contracts.decode import decode
-from contracts.parking import FulfilmentParked
 from contracts.record import Record
 from contracts.topics import TOPICS
 from errors import BadValue, Conflict, Contended, Parked, RefusedByDatabase, Transient, UnexpectedError, Unreadable
-from storage import parking
+from storage import parking, purchases
 from storage.engine import transaction
 from storage.parking import ParkedItem, Parking
 
 _log = structlog.get_logger("firstbell.actors")
 
 
+_IDS = ("payment_id", "enrollment_id", "allocation_id", "student_id")
+
+
 class Redo(Exception):
     """The batch is not done: its offset must not move, and it comes again."""
 
 
-class Publish(Protocol):
-    """Publishes events with their traceparents; returns when every one is acknowledged, else raises."""
-
-    async def __call__(self, events: Sequence[tuple[Event, str]]) -> None: ...
-
-
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """How long delivery tries in place: seconds and tries; in sum less than Kafka allows a batch."""
+    """How long delivery tries in place, in seconds and tries, before the batch is handed back to come again."""
 
     transient_tries: int = 4
     fault_tries: int = 10
@@ -76,6 +70,7 @@ class Delivery:
         self._reached = reached or _nowhere
         self._hurry = asyncio.Event()
         self._redone = 0
+        self._blamed: set[tuple[str, int, int]] = set()
 
     def hurry(self) -> None:
         """Cut every pause short: the partitions are wanted by somebody else, or the service stops."""
@@ -94,7 +89,7 @@ class Delivery:
         try:
             await self._reached("received")
             decoded = [_decoded(record) for record in records]
-            events, parked = await self._carry(decoded)
+            committed = await self._carry(decoded)
         except Exception as error:
             self.blocked = str(error) if isinstance(error, Redo) else type(error).__name__
             self._redone += 1
@@ -106,58 +101,64 @@ class Delivery:
         finally:
             metrics.FUSE_TRIPPED.labels(self.actor.name).set(self._fuse.tripped)
         self.blocked, self._redone = None, 0
-        self._count(records, len(parked), time.monotonic() - started)
+        self._blamed.clear()
+        self._count(records, len(committed.parked), time.monotonic() - started)
         _log.info(
             "batch done",
             actor=self.actor.name,
             records=len(records),
-            published=len(events),
-            parked=len(parked),
+            published=len(committed.events),
+            parked=len(committed.parked),
             ms=round((time.monotonic() - started) * 1000, 1),
             correlation_ids=correlation_ids(decoded),
         )
 
-    async def _carry(self, records: list[Record]) -> tuple[list[Event], list[tuple[Record, ParkedItem]]]:
+    async def _carry(self, records: list[Record]) -> Committed:
         if self._fuse.tripped:
             await self._probe(records)
         suspicious = [record for record in records if _unreadable_of_ours(record)]
-        run = _Run()
+        committed = Committed()
         try:
-            await self._divide([record for record in records if not _unreadable_of_ours(record)], run)
-            await self._insist(run)
+            failed = await self._divide([r for r in records if not _unreadable_of_ours(r)], committed)
+            await self._insist(failed, committed)
             # After the others: how many of them went through tells a broken deploy from a stray record.
-            self._fuse.failed(len(suspicious))
-            self._hold_if_tripped()
-            await self._divide(suspicious, run, counted=False)
+            self._blame(suspicious)
+            await self._divide(suspicious, committed)
         finally:
             # What is committed is announced even when the rest has to come again.
-            await self._announce(records, run)
-        return run.events, run.parked
+            await self._announce(records, committed)
+        return committed
 
-    async def _divide(self, records: list[Record], run: "_Run", *, counted: bool = True) -> None:
-        """Do the batch in one transaction, or in halves, down to the records that fail by themselves."""
+    async def _divide(self, records: list[Record], committed: Committed) -> list[tuple[Record, Exception]]:
+        """Do the batch in one transaction, or in halves, down to the records that fail by themselves.
+
+        Returns those that failed for a cause of ours.
+        """
         parts = [records] if records else []
+        failed: list[tuple[Record, Exception]] = []
         while parts:
             part = parts.pop()
             try:
-                await self._persist(part, run)
-                self._fuse.succeeded(len(part) if counted else 0)
+                await self._persist(part, committed)
+                self._fuse.succeeded(sum(not _unreadable_of_ours(record) for record in part))
             except Exception as error:  # whatever it is, it must not take its neighbours along
                 if _passes(error) and not (isinstance(error, Contended) and len(part) > 1):
                     raise Redo(type(error).__name__) from error
                 if len(part) > 1:
                     parts.extend(_halves(part))
                 elif isinstance(error, BadValue):
-                    await self._park_alone(part[0], RefusedByDatabase(detail=str(error.args[0])), run)
+                    await self._park_alone(part[0], RefusedByDatabase(detail=str(error.args[0])), committed)
                 else:
-                    self._suspect(part[0], error, run)
-            self._hold_if_tripped()
+                    _log.error("record failed", actor=self.actor.name, topic=part[0].topic, exc_info=error)
+                    failed.append((part[0], error))
+                    self._blame(part)
+        return failed
 
-    async def _persist(self, records: list[Record], run: "_Run") -> None:
+    async def _persist(self, records: list[Record], committed: Committed) -> None:
         """One transaction; what only needs another try gets it here, with growing pauses."""
         for tries in range(1, self._patience.transient_tries + 1):
             try:
-                run.take(*await self._transact(records))
+                committed.take(*await self._transact(records))
             except Transient as error:
                 metrics.RETRIES.labels(self.actor.name, type(error).__name__).inc()
                 _log.warning("batch rolled back", actor=self.actor.name, cause=error.args, tries=tries)
@@ -180,88 +181,89 @@ class Delivery:
         await self._reached("committed")
         return outcome, parked
 
-    async def _insist(self, run: "_Run") -> None:
+    async def _insist(self, failed: list[tuple[Record, Exception]], committed: Committed) -> None:
         """Records that failed for a cause of ours: again with growing pauses, then parked, one by one."""
         for tries in range(2, self._patience.fault_tries + 1):
-            if not run.suspects:
+            if not failed:
                 return
             if self._hurry.is_set():
                 raise Redo("stopping")
             await self._pause(tries)
-            waiting, run.suspects = run.suspects, []
+            waiting, failed = failed, []
             for record, _ in waiting:
                 try:
-                    await self._persist([record], run)
-                except Exception as error:  # counted, and parked after the last try
+                    await self._persist([record], committed)
+                except Exception as error:  # parked after the last try
                     if _passes(error):
                         raise Redo(type(error).__name__) from error
-                    run.suspects.append((record, error))
-        for record, cause in run.suspects:
-            await self._park_alone(record, UnexpectedError(error=type(cause).__name__), run)
+                    failed.append((record, error))
+        for record, cause in failed:
+            await self._park_alone(record, UnexpectedError(error=type(cause).__name__), committed)
 
-    def _suspect(self, record: Record, error: Exception, run: "_Run") -> None:
-        _log.error("record failed", actor=self.actor.name, topic=record.topic, offset=record.offset, exc_info=error)
-        self._fuse.failed()
-        run.suspects.append((record, error))
+    def _blame(self, records: list[Record]) -> None:
+        """Count failures of ours, each record once however often its batch comes again; hold still if it was too much.
 
-    async def _park_alone(self, record: Record, reason: Parked, run: "_Run") -> None:
-        event = record.event
-        ids = {
-            name: getattr(event, name, None) for name in ("payment_id", "enrollment_id", "allocation_id", "student_id")
-        }
-        try:
-            async with transaction(self._engine) as db:
-                run.parked += await parking.park(db, self.actor.name, [Parking(reason, record, None, **ids)])
-        except Transient as error:
-            raise Redo(type(error).__name__) from error
-
-    async def _announce(self, records: Sequence[Record], run: "_Run") -> None:
-        """Publish the events of everything committed, parked items too; then tell the log what was parked."""
-        told = [(announcement(item), trace_of(record.headers, item.payment_id)) for record, item in run.parked]
-        pairs = traced(run.events, records) + told
-        if not pairs:
-            return
-        try:
-            async with asyncio.timeout(self._patience.publish_deadline):
-                await self._publish(pairs)
-        except Exception as error:  # any failure to publish means: not acknowledged, so do it again
-            metrics.RETRIES.labels(self.actor.name, "publish").inc()
-            _log.warning("publishing failed", actor=self.actor.name, events=len(pairs), exc_info=error)
-            raise Redo("publish") from error
-        await self._reached("published")
-        for (_, item), (_, traceparent) in zip(run.parked, told, strict=True):
-            metrics.PARKED.labels(self.actor.name, item.reason).inc()
-            _log.warning(
-                "parked",
-                actor=self.actor.name,
-                reason=item.reason,
-                parked_id=str(item.id),
-                payment_id=item.payment_id,
-                correlation_id=correlation_id(traceparent),
-            )
-
-    async def _probe(self, records: list[Record]) -> None:
-        """While the fuse is tripped: wait for the next probe, then let a small batch try."""
-        if self._fuse.wait > 0:
-            await self._sleep(min(self._fuse.wait, self._patience.longest_pause))
-            raise Redo("fuse")
-        few = [record for record in records if not _unreadable_of_ours(record)][:10]
-        try:
-            await self._transact(few)
-        except Exception as error:  # whatever it is, the fuse stays tripped
-            self._fuse.hold()
-            _log.warning("fuse stays tripped", actor=self.actor.name, cause=repr(error))
-            raise Redo("fuse") from error
-        if not few:
-            self._fuse.hold()
-            raise Redo("fuse")
-        self._fuse.close()
-        _log.info("fuse closed", actor=self.actor.name)
-
-    def _hold_if_tripped(self) -> None:
+        Raises: Redo once the fuse is tripped.
+        """
+        new = {(record.topic, record.partition, record.offset) for record in records} - self._blamed
+        self._blamed |= new
+        self._fuse.failed(len(new))
         if self._fuse.tripped:
             _log.error("fuse tripped", actor=self.actor.name)
             raise Redo("fuse")
+
+    async def _park_alone(self, record: Record, reason: Parked, committed: Committed) -> None:
+        """Park what nothing helps: as the actor's step where the record is about one, else as a record."""
+        subject = getattr(record.event, self.actor.subject or "", None)
+        ids = {name: getattr(record.event, name, None) for name in _IDS}
+        item = Parking(reason, record, None if subject is None else str(subject), **ids)
+        try:
+            async with transaction(self._engine) as db:
+                if self.actor.holds_up and item.payment_id:
+                    await purchases.lock(db, [item.payment_id])
+                    await purchases.advance(db, [(item.payment_id, "parked")])
+                committed.parked += await parking.park(db, self.actor.name, [item])
+        except Transient as error:
+            raise Redo(type(error).__name__) from error
+
+    async def _announce(self, records: Sequence[Record], committed: Committed) -> None:
+        try:
+            await announce(self._publish, committed, records, self._patience.publish_deadline)
+        except Exception as error:  # any failure to publish means: not acknowledged, so do it again
+            metrics.RETRIES.labels(self.actor.name, "publish").inc()
+            _log.warning("publishing failed", actor=self.actor.name, exc_info=error)
+            raise Redo("publish") from error
+        await self._reached("published")
+
+    async def _probe(self, records: list[Record]) -> None:
+        """While the fuse is tripped: wait for the next probe, then let a few records try, each by itself.
+
+        The fuse closes when more than half of them go through; raises Redo while it does not.
+        """
+        if self._fuse.wait > 0:
+            await self._sleep(min(self._fuse.wait, self._patience.longest_pause))
+            raise Redo("fuse")
+        few = records[:10]
+        through = 0
+        for record in few:
+            through += not _unreadable_of_ours(record) and await self._goes_through(record)
+        if through * 2 <= len(few):
+            self._fuse.hold()
+            _log.warning("fuse stays tripped", actor=self.actor.name, tried=len(few), through=through)
+            raise Redo("fuse")
+        self._fuse.close()
+        self._blamed.clear()
+        _log.info("fuse closed", actor=self.actor.name)
+
+    async def _goes_through(self, record: Record) -> bool:
+        try:
+            await self._transact([record])
+        except BadValue:
+            return True  # its own fault: it will be parked
+        except Exception as error:  # noqa: BLE001  whatever it is, it is no reason to go on
+            _log.warning("probe failed", actor=self.actor.name, cause=repr(error))
+            return False
+        return True
 
     async def _pause(self, tries: int) -> None:
         """A growing, capped pause with full jitter below its upper half."""
@@ -279,37 +281,6 @@ class Delivery:
         metrics.RECORDS.labels(name, "parked").inc(parked)
         metrics.BATCH_RECORDS.labels(name).observe(len(records))
         metrics.BATCH_SECONDS.labels(name).observe(seconds)
-
-
-class _Run:
-    """What became of one batch so far."""
-
-    def __init__(self) -> None:
-        self.events: list[Event] = []
-        self.parked: list[tuple[Record, ParkedItem]] = []
-        self.suspects: list[tuple[Record, Exception]] = []
-
-    def take(self, outcome: Outcome, parked: list[tuple[Record, ParkedItem]]) -> None:
-        self.events += outcome.publish
-        self.parked += parked
-
-
-def announcement(item: ParkedItem) -> FulfilmentParked:
-    """The event that tells of a parked row."""
-    return FulfilmentParked(
-        parked_id=item.id,
-        actor=item.actor,
-        reason=item.reason,
-        facts=item.facts,
-        payment_id=item.payment_id,
-        enrollment_id=item.enrollment_id,
-        allocation_id=item.allocation_id,
-        student_id=item.student_id,
-        topic=item.topic,
-        waits_for=item.waits_for,
-        version=item.episode,
-        parked_at=item.parked_at,
-    )
 
 
 def _decoded(record: Record) -> Record:

@@ -56,7 +56,7 @@ async def schedule(db: AsyncConnection, records: Sequence[Record]) -> Outcome:
     )
 
 
-ACTOR = Actor("sessions", (AllocationApproved.TOPIC,), schedule)
+ACTOR = Actor("sessions", (AllocationApproved.TOPIC,), schedule, subject="allocation_id", holds_up=True)
 
 
 def _obstacle(record: Record, brief: Brief | None) -> Parked | None:

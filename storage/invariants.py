@@ -50,6 +50,8 @@ _CART_NOT_CLEARED = text("""
       LEFT JOIN cart_clearances c USING (payment_id)
      WHERE e.status = 'active' AND c.payment_id IS NULL
        AND e.enrolled_at < CAST(:in_line_since AS timestamptz)
+       AND NOT EXISTS (SELECT FROM parked k WHERE k.kind = 'step' AND k.actor = 'cart'
+                          AND k.subject = CAST(e.enrollment_id AS text) AND k.status <> 'resolved')
 """)
 
 _COINS_NOT_REDEEMED = text("""
@@ -140,7 +142,7 @@ INVARIANTS = (
     Invariant("paid_not_enrolled", "every payment is enrolled", _PAID_NOT_ENROLLED),
     Invariant("enrolled_not_allocated", "every enrolment is allocated or parked", _ENROLLED_NOT_ALLOCATED),
     Invariant("approved_not_scheduled", "every approved allocation has sessions or is parked", _APPROVED_NOT_SCHEDULED),
-    Invariant("cart_not_cleared", "what was bought is out of the cart", _CART_NOT_CLEARED),
+    Invariant("cart_not_cleared", "what was bought is out of the cart, or parked", _CART_NOT_CLEARED),
     Invariant("coins_not_redeemed", "coins are redeemed or parked", _COINS_NOT_REDEEMED),
     Invariant("sessions_missing", "a scheduled purchase has exactly its sessions, numbered from 1", _SESSIONS_MISSING),
     Invariant("sessions_out_of_order", "the sessions of a series follow one another", _SESSIONS_OUT_OF_ORDER),
