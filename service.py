@@ -156,7 +156,7 @@ class Service:
         self._consumers = Consumers(self._broker, deliveries, self.settings)
         await self._insist(self._producer.start, KafkaError, OSError)
         await self._broker.connect()
-        await self._consumers.start()
+        await self._insist(self._consumers.start, KafkaError, OSError)
         _log.info("started", actors=self._names, kafka=self.addresses.kafka, port=self.port)
 
     async def _insist(self, attempt: Callable[[], Awaitable[object]], *passing: type[Exception]) -> None:

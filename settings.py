@@ -6,14 +6,15 @@ FIRSTBELL_*.
 
 from pathlib import Path
 from typing import Annotated, Literal
-from zoneinfo import available_timezones
 
 from pydantic import AfterValidator, AliasChoices, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from domain.clocks import zone_names
+
 
 def _known_zone(zone: str) -> str:
-    if zone not in available_timezones():
+    if zone not in zone_names():
         msg = "expected an IANA time zone, such as Asia/Kolkata"
         raise ValueError(msg)
     return zone
@@ -68,7 +69,7 @@ class Settings(BaseSettings):
         ge=0,
         le=65535,
         validation_alias=_conventional("PORT"),
-        description="HTTP port; the next free one when it is taken and was not set.",
+        description="HTTP port; any free one when it is taken and was not set.",
     )
     host: str = Field("127.0.0.1", description="HTTP address. Loopback, until somebody decides otherwise.")
     home: Path = Field(

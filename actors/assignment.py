@@ -4,6 +4,7 @@ Everything costly happens before the trainers are locked; after it, what the dec
 and decided at once. Only when a booking turns out to be taken after all is it decided again.
 """
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -53,11 +54,11 @@ async def assign(
     for _ in range(_ROUNDS):
         chosen = choose([(r.wish, candidates[r.wish.key]) for r in waiting], trainers, students, weights)
         decisions = {r.wish.key: _decision(r, c) for r in waiting if isinstance(c := chosen[r.wish.key], Candidate)}
-        result.refused.extend(
-            (r.order, _refusal(r, chosen[r.wish.key], directory, trainers, students))
-            for r in waiting
-            if r.wish.key not in decisions
-        )
+        for request in (r for r in waiting if r.wish.key not in decisions):
+            # An explanation looks at every trainer of the course: heartbeats must not wait for a thousand.
+            await asyncio.sleep(0)
+            reason = _refusal(request, chosen[request.wish.key], directory, trainers, students)
+            result.refused.append((request.order, reason))
         stored = await allocations.approve(db, list(decisions.values()))
         result.approved.extend(stored)
         for allocation in stored:

@@ -13,7 +13,12 @@ from aiokafka.client import AIOKafkaClient
 from faststream.kafka import KafkaBroker
 from faststream.security import BaseSecurity, SASLPlaintext, SASLScram256, SASLScram512
 
+from errors import FirstbellError
 from settings import Settings
+
+
+class CredentialsMissing(FirstbellError):
+    """The settings ask for SASL, and do not say as whom."""
 
 
 def broker_of(settings: Settings, bootstrap_servers: str) -> KafkaBroker:
@@ -113,8 +118,10 @@ def _security(settings: Settings) -> BaseSecurity:
 
 def _credentials(settings: Settings) -> tuple[str, str]:
     if settings.kafka_sasl_username is None or settings.kafka_sasl_password is None:
-        msg = f"{settings.kafka_security_protocol} needs KAFKA_SASL_USERNAME and KAFKA_SASL_PASSWORD"
-        raise ValueError(msg)
+        raise CredentialsMissing(
+            f"KAFKA_SECURITY_PROTOCOL={settings.kafka_security_protocol} needs KAFKA_SASL_USERNAME and"
+            " KAFKA_SASL_PASSWORD"
+        )
     return settings.kafka_sasl_username, settings.kafka_sasl_password.get_secret_value()
 
 

@@ -38,8 +38,16 @@ class Consumers:
         self._bound = settings.graceful_timeout + 5
 
     async def start(self) -> None:
-        """Join every group, all at once: one after the other each waits for its own join."""
-        await asyncio.gather(*(member.subscriber.start() for member in self._members))
+        """Join every group, all at once: one after the other each waits for its own join.
+
+        Raises: what kept one of them from joining. Called again, it starts those that do not run.
+        """
+        waiting = [member for member in self._members if not member.subscriber.running]
+        results = await asyncio.gather(*(member.subscriber.start() for member in waiting), return_exceptions=True)
+        failures = [result for result in results if isinstance(result, BaseException)]
+        if failures:
+            await asyncio.gather(*(m.subscriber.stop() for m in waiting if not m.subscriber.running))
+            raise failures[0]
 
     async def wait_until_joined(self) -> None:
         """Return when every actor has an assignment."""

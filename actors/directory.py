@@ -32,7 +32,8 @@ _ID_OF = {
     CartChanged.TOPIC: lambda event: event.item_id,
 }
 
-# Students first: the order in which the whole system locks.
+# After the students are locked, all of them at once: two batches that meet in a profile and in a credit
+# would otherwise wait for each other.
 _KEEP = (
     (StudentChanged.TOPIC, directory.keep_students),
     (TrainerChanged.TOPIC, directory.keep_trainers),
@@ -55,6 +56,9 @@ async def keep(db: AsyncConnection, records: Sequence[Record]) -> Outcome:
             parked.append(_from_the_future(record, change))
         else:
             changes[record.topic].append(change)
+    students = {change.id for change in changes[StudentChanged.TOPIC]} | {c.student_id for _, c in credits_}
+    await directory.number_students(db, students)
+    await directory.lock_students(db, students)
     for topic, keep_changes in _KEEP:
         await keep_changes(db, changes[topic])
     stored = await coins.credit(db, [credit for _, credit in credits_])

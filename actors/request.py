@@ -10,6 +10,7 @@ from domain.places import Place, is_place
 from domain.schedule import Series, first_start, series_of
 from domain.slots import parse_days, parse_slot, parse_zone
 from domain.tiers import SessionCount, session_count
+from domain.values import is_missing, is_online
 from errors import ScheduleInThePast, ScheduleInvalid
 from storage.allocations import Order
 from storage.directory import Student
@@ -38,7 +39,7 @@ def request_of(order: Order, student: Student, default_zone: str) -> Request:
     asked = order.metadata
     count = session_count(asked.get("purchaseTier"), asked.get("sessionCount"))
     series = _series(order, student, default_zone, count)
-    online = str(asked.get("learningMode") or "").strip().casefold() == "online"
+    online = is_online(asked.get("learningMode"))
     place = _place(student)
     usable = student.known and (online or place is not None)
     wish = Wish(
@@ -55,8 +56,8 @@ def request_of(order: Order, student: Student, default_zone: str) -> Request:
 def _series(order: Order, student: Student, default_zone: str, count: SessionCount) -> Series:
     asked = order.metadata
     if student.known and student.timezone:
-        zone = student.timezone
-    elif _given(asked, "timezone"):
+        zone = parse_zone(student.timezone, "student.timezone")
+    elif not is_missing(asked.get("timezone")):
         zone = parse_zone(asked["timezone"], "metadata.timezone")
     else:
         zone = default_zone
@@ -98,10 +99,4 @@ def _clock(minute: int) -> str:
 
 def _which(asked: dict[str, Any], field: str, instead: str) -> str:
     """The other field only where this one is missing and that one is not."""
-    return instead if not _given(asked, field) and _given(asked, instead) else field
-
-
-def _given(asked: dict[str, Any], field: str) -> bool:
-    """Null and empty count as missing."""
-    value = asked.get(field)
-    return value is not None and not (isinstance(value, str) and not value.strip())
+    return instead if is_missing(asked.get(field)) and not is_missing(asked.get(instead)) else field

@@ -17,6 +17,7 @@ from contracts.record import Record
 from contracts.sessions import SessionsScheduled, SessionTime
 from domain.places import is_place
 from domain.tiers import session_count
+from domain.values import is_missing, is_online
 from errors import (
     AllocationNotApproved,
     AllocationProvisional,
@@ -34,13 +35,13 @@ from storage.sessions import Brief, Scheduled
 
 async def schedule(db: AsyncConnection, records: Sequence[Record]) -> Outcome:
     """Create every session of each approved allocation, once."""
-    carriers = {record.event.allocation_id: record for record in records}
+    carriers = {r.event.allocation_id: r for r in sorted(records, key=lambda record: record.event.version)}
     await sessions.lock(db, carriers)
     briefs = await sessions.briefs(db, list(carriers))
     reasons = {
         allocation_id: _obstacle(record, briefs.get(allocation_id)) for allocation_id, record in carriers.items()
     }
-    able = [brief for i, brief in briefs.items() if reasons[i] is None and not brief.refunded]
+    able = [brief for i, brief in briefs.items() if reasons[i] is None and _current(carriers[i], brief)]
     stored = await sessions.schedule(db, [(b, *_place(b)) for b in able if b.scheduled_at is None])
     stored |= await sessions.scheduled(db, [b.allocation_id for b in able if b.scheduled_at is not None])
     parked = [_parking(carriers[i], briefs.get(i), reason) for i, reason in reasons.items() if reason]
@@ -61,15 +62,22 @@ ACTOR = Actor("sessions", (AllocationApproved.TOPIC,), schedule, subject="alloca
 
 def _obstacle(record: Record, brief: Brief | None) -> Parked | None:
     """Why the sessions cannot be created, None when they can (or are there already)."""
+    if brief is not None and not _current(record, brief):
+        return None
     if brief is None or brief.status != "approved":
         return AllocationNotApproved(
             allocationId=str(record.event.allocation_id), status=brief.status if brief else "unknown"
         )
-    if brief.scheduled_at is not None or brief.refunded:
+    if brief.scheduled_at is not None:
         return None
     if not brief.known:
         return StudentProfileMissing(studentId=brief.student_id)
     return _location_obstacle(brief) or _count_obstacle(brief) or _provisional_obstacle(brief)
+
+
+def _current(record: Record, brief: Brief) -> bool:
+    """Not so once it was refunded, or when a later version of the allocation has an event of its own."""
+    return not brief.refunded and record.event.version >= brief.version
 
 
 def _location_obstacle(brief: Brief) -> Parked | None:
@@ -84,7 +92,7 @@ def _location_obstacle(brief: Brief) -> Parked | None:
 
 def _count_obstacle(brief: Brief) -> Parked | None:
     promised = brief.metadata.get("sessionCount")
-    if promised is None or promised == "":
+    if is_missing(promised):
         return SessionCountMissing(allocationId=str(brief.allocation_id))
     try:
         session_count(promised, None)
@@ -98,7 +106,7 @@ def _provisional_obstacle(brief: Brief) -> Parked | None:
 
 
 def _online(brief: Brief) -> bool:
-    return str(brief.metadata.get("learningMode", "")).casefold() == "online"
+    return is_online(brief.metadata.get("learningMode"))
 
 
 def _place(brief: Brief) -> tuple[float | None, float | None]:

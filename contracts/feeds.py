@@ -30,7 +30,7 @@ _ZONE = "a time zone of the IANA database, such as Asia/Kolkata"
 @cache
 def _zones() -> frozenset[str]:
     # Both are files of the database and no zones: one is this machine's, the other an error on purpose.
-    return frozenset(available_timezones() - {"localtime", "Factory"})
+    return frozenset(available_timezones() - {"localtime", "Factory", "posixrules"})
 
 
 def _known_zone(name: str) -> str:

@@ -6,7 +6,7 @@ from math import dist
 from typing import Final, NamedTuple
 
 from domain.hours import Window, closed_week, needed_week
-from domain.places import Cell, Place, Vector, arc_km, cell_of, cells_within, chord_of, vector, vector_km
+from domain.places import Cell, Place, Vector, arc_km, cell_of, cells_within, chord_of, vector
 from domain.schedule import Series
 
 
@@ -59,7 +59,7 @@ class Directory:
     def __init__(self, trainers: Iterable[Trainer] = ()) -> None:
         """Start with these trainers."""
         self._trainers: Final[dict[int, Trainer]] = {}
-        self._teaching: Final[dict[str, dict[int, Trainer]]] = {}  # the inactive too
+        self._teaching: Final[dict[str, _Entries]] = {}  # the inactive too
         self._active: Final[dict[str, _Entries]] = {}
         self._near: Final[dict[tuple[str, Cell], _Entries]] = {}
         self._far: Final[dict[str, _Entries]] = {}  # whose circle is too wide for the grid
@@ -76,9 +76,22 @@ class Directory:
         """Return the trainer of a number."""
         return self._trainers.get(no)
 
-    def teaching(self, course: str) -> Iterator[Trainer]:
-        """Yield all who teach a course, the inactive too."""
-        return iter(self._teaching.get(course, {}).values())
+    def judged(self, wish: Wish) -> Iterator[tuple[Trainer, list[str], float | None]]:
+        """Yield all who teach the course, why each cannot take the wish even when free, and how far away he is.
+
+        The reasons are `inactive`, `hours`, `distance`, in this order; the distance in km is None
+        where it does not count or is not known.
+        """
+        works = _Verdicts(self._rotas, wish.series)
+        here = vector(wish.place) if wish.at_home and wish.place is not None else None
+        for rota, point, reach, (trainer, _) in self._teaching.get(wish.course, {}).values():
+            causes = [] if trainer.active else ["inactive"]
+            if not works[rota]:
+                causes.append("hours")
+            chord = None if here is None or point is None else dist(point, here)
+            if here is not None and (chord is None or chord > reach):
+                causes.append("distance")
+            yield trainer, causes, None if chord is None else arc_km(chord)
 
     def put(self, trainer: Trainer) -> None:
         """Insert a trainer, or replace the one of that number."""
@@ -86,11 +99,11 @@ class Directory:
         if before is not None:
             self._forget(before)
         self._trainers[trainer.no] = trainer
+        entry = self._entry(trainer)
         for course in trainer.courses:
-            self._teaching.setdefault(course, {})[trainer.no] = trainer
+            self._teaching.setdefault(course, {})[trainer.no] = entry
         if not trainer.active:
             return
-        entry = self._entry(trainer)
         cells = _cells(trainer)
         for course in trainer.courses:
             self._active.setdefault(course, {})[trainer.no] = entry
@@ -131,32 +144,6 @@ class Directory:
                 index.get(course, {}).pop(trainer.no, None)
             for cell in cells:
                 self._near.get((course, cell), {}).pop(trainer.no, None)
-
-
-def misfits(trainer: Trainer, wish: Wish) -> list[str]:
-    """Why a trainer cannot take a wish even when free: of `course`, `inactive`, `hours`, `distance`, in this order."""
-    causes = {
-        "course": wish.course not in trainer.courses,
-        "inactive": not trainer.active,
-        "hours": bool(closed_week(trainer.hours) & needed_week(wish.series, trainer.zone)),
-        "distance": not _reaches(trainer, wish),
-    }
-    return [cause for cause, holds in causes.items() if holds]
-
-
-def km_between(trainer: Trainer, wish: Wish) -> float | None:
-    """Return the distance in km where it counts and is known."""
-    if not wish.at_home or wish.place is None or trainer.place is None:
-        return None
-    return vector_km(vector(trainer.place), vector(wish.place))
-
-
-def _reaches(trainer: Trainer, wish: Wish) -> bool:
-    if not wish.at_home or wish.place is None:
-        return True
-    if trainer.place is None:
-        return False
-    return dist(vector(trainer.place), vector(wish.place)) <= chord_of(trainer.radius_km)
 
 
 def _cells(trainer: Trainer) -> list[Cell] | None:

@@ -1,35 +1,14 @@
-"""Choosing trainers for a batch of purchases, and explaining why there is none.
-
-The neighbours of this module, gathered for those who allocate: places, hours, directory, occupancy.
-"""
+"""Choosing trainers for a batch of purchases, and explaining why there is none."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import inf
-from typing import Final
+from typing import Final, NamedTuple
 
-from domain.directory import Candidate, Directory, Trainer, Wish, km_between, misfits
-from domain.hours import Window, outside_hours, parse_hours
+from domain.directory import Candidate, Directory, Trainer, Wish
+from domain.hours import outside_hours
 from domain.occupancy import Occupancy
-from domain.places import Place, distance_km, is_place
 from errors import NoTrainerAvailable, Parked, StudentAlreadyBooked
-
-__all__ = [
-    "Candidate",
-    "Directory",
-    "Occupancy",
-    "Place",
-    "Trainer",
-    "Weights",
-    "Window",
-    "Wish",
-    "choose",
-    "distance_km",
-    "explain",
-    "is_place",
-    "misfits",
-    "parse_hours",
-]
 
 _MOST_SHOWN: Final = 10
 
@@ -42,6 +21,12 @@ class Weights:
 
     per_km: float
     per_series: float
+
+
+class _NearMiss(NamedTuple):
+    trainer: Trainer
+    causes: list[str]
+    km: float | None
 
 
 @dataclass(slots=True)
@@ -94,27 +79,28 @@ def explain(directory: Directory, wish: Wish, trainers: Occupancy) -> dict[str, 
     the smallest id; `sessions` are numbers from 1, at most ten of them.
     """
     fell_out = dict.fromkeys(("course", "inactive", "hours", "busy", "distance"), 0)
-    teaching = list(directory.teaching(wish.course))
-    fell_out["course"] = len(directory) - len(teaching)
-    near_misses = []
-    for trainer in teaching:
-        causes = misfits(trainer, wish)
-        if not trainers.is_free(trainer.no, wish.series):
+    bits, busy = trainers.wanted(wish.series), trainers.busy.get
+    teaching = 0
+    nearest: tuple[int, float, str, _NearMiss] | None = None
+    for trainer, causes, km in directory.judged(wish):
+        teaching += 1
+        if busy(trainer.no, 0) & bits:
             causes.append("busy")
-        first = next((cause for cause in fell_out if cause in causes), None)
-        if first is not None:
-            fell_out[first] += 1
-            km = km_between(trainer, wish)
-            near_misses.append((len(causes), inf if km is None else km, trainer.id, trainer, causes))
-    nearest = min(near_misses, default=None, key=lambda miss: miss[:3])
-    return {"fellOut": fell_out, "nearest": nearest and _near_miss(nearest[3], nearest[4], wish, trainers)}
+        if not causes:
+            continue
+        fell_out[next(cause for cause in fell_out if cause in causes)] += 1
+        miss = (len(causes), inf if km is None else km, trainer.id, _NearMiss(trainer, causes, km))
+        if nearest is None or miss[:3] < nearest[:3]:
+            nearest = miss
+    fell_out["course"] = len(directory) - teaching
+    return {"fellOut": fell_out, "nearest": None if nearest is None else _told(nearest[3], wish, trainers)}
 
 
-def _near_miss(trainer: Trainer, causes: list[str], wish: Wish, trainers: Occupancy) -> dict[str, object]:
-    facts: dict[str, object] = {"trainerId": trainer.id, "causes": causes}
-    km = km_between(trainer, wish)
-    if km is not None:
-        facts |= {"km": round(km, 1), "radiusKm": trainer.radius_km}
+def _told(miss: _NearMiss, wish: Wish, trainers: Occupancy) -> dict[str, object]:
+    trainer = miss.trainer
+    facts: dict[str, object] = {"trainerId": trainer.id, "causes": miss.causes}
+    if miss.km is not None:
+        facts |= {"km": round(miss.km, 1), "radiusKm": trainer.radius_km}
     missed = set(outside_hours(wish.series, trainer.hours, trainer.zone))
     missed.update(trainers.clashes(trainer.no, wish.series))
     if missed:

@@ -6,11 +6,8 @@ from functools import lru_cache
 from typing import Final, NamedTuple
 
 from domain.clocks import DAY, zone_names
-from domain.dates import parse_date
 from domain.values import is_missing, shown
 from errors import ScheduleInvalid
-
-__all__ = ["EVERY_DAY", "Slot", "minute_of_day", "parse_date", "parse_days", "parse_slot", "parse_zone"]
 
 EVERY_DAY: Final = 0b1111111
 SHORTEST: Final = 15

@@ -15,6 +15,11 @@ def is_missing(value: object) -> bool:
     return value is None or (isinstance(value, list | tuple | dict | set | frozenset) and not value)
 
 
+def is_online(learning_mode: object) -> bool:
+    """Whether lessons are online, in any case; every other mode, and none, is at home."""
+    return isinstance(learning_mode, str) and learning_mode.strip().casefold() == "online"
+
+
 def shown(value: object) -> object:
     """Return a JSON value that tells a person what was given: scalars as they are, the rest as clipped text."""
     if value is None or isinstance(value, bool):

@@ -134,13 +134,13 @@ async def redemptions(db: AsyncConnection, payment_ids: Sequence[str]) -> list[R
 
 
 async def credit(db: AsyncConnection, credits_: Sequence[Credit]) -> dict[str, Credit]:
-    """Credit each id once; return the stored credit of *every* id, so a contradiction shows."""
+    """Credit each id once; return the stored credit of *every* id, so a contradiction shows.
+
+    The caller has numbered and locked the students.
+    """
     if not credits_:
         return {}
     first = {c.credit_id: c for c in reversed(credits_)}
-    students = {c.student_id for c in first.values()}
-    await directory.number_students(db, students)
-    await directory.lock_students(db, students)
     inserted = (
         await db.execute(
             _CREDIT,

@@ -134,6 +134,8 @@ def _without_code(error: Exception, message: str) -> FirstbellError:
         if isinstance(cause, asyncpg.DataError | OverflowError | UnicodeError):
             return BadValue("driver", message)
         cause = cause.__cause__ or getattr(cause, "orig", None)
+    if isinstance(error, asyncpg.exceptions.ClientConfigurationError):
+        return Fault("address", message)
     if isinstance(error, InterfaceError | asyncpg.InterfaceError | PoolTimeout | OSError):
         return Transient("connection", message)
     if isinstance(error, DBAPIError) and error.connection_invalidated:

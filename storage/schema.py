@@ -1,6 +1,7 @@
 """The schema: brought up to this release by Alembic, one process at a time."""
 
 import logging
+from functools import cache
 from pathlib import Path
 
 from alembic import command
@@ -19,6 +20,7 @@ _VERSION = text("SELECT version_num FROM alembic_version")
 _HAS_VERSION = text("SELECT to_regclass('alembic_version') IS NOT NULL")
 
 
+@cache
 def needed_version() -> str:
     """The schema version that this release needs: revisions are numbered, so they compare as text."""
     head = ScriptDirectory(str(_MIGRATIONS)).get_current_head()

@@ -11,8 +11,11 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from domain.hours import parse_hours
-from domain.matching import Candidate, Directory, Occupancy, Place, Trainer, Weights, Window, Wish, choose, explain
+from domain.directory import Candidate, Directory, Trainer, Wish
+from domain.hours import Window, parse_hours
+from domain.matching import Weights, choose, explain
+from domain.occupancy import Occupancy
+from domain.places import Place
 from domain.schedule import Series, series_of, session_starts
 from domain.slots import Slot
 from errors import NoTrainerAvailable, StudentAlreadyBooked

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domain.slots import Slot, parse_date, parse_days, parse_slot, parse_zone
+from domain.dates import parse_date
+from domain.slots import Slot, parse_days, parse_slot, parse_zone
 from errors import ScheduleInvalid
 
 DASHES = ("-", "\u2010", "\u2011", "\u2012", "\u2013", "\u2014", "\u2015", "\u2212", "\uff0d")

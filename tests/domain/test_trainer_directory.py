@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from domain.directory import Directory, Trainer, Wish, misfits
+from domain.directory import Directory, Trainer, Wish
 from domain.hours import Window, outside_hours
 from domain.places import Place, distance_km
 from domain.schedule import series_of
@@ -86,7 +86,7 @@ def test_the_grid_finds_what_a_scan_finds_also_after_replacements(changes: list[
     assert len(directory) == len(current)
     for wish, some in zip(asked, found, strict=True):
         fitting = {one.trainer.no for one in some}
-        assert {trainer.no for trainer in current.values() if not misfits(trainer, wish)} == fitting
+        assert {trainer.no for trainer, causes, _ in directory.judged(wish) if not causes} == fitting
 
 
 @pytest.mark.parametrize(
@@ -107,7 +107,10 @@ def test_the_grid_finds_what_a_scan_finds_also_after_replacements(changes: list[
 def test_a_trainer_is_told_why_he_does_not_fit(changes: dict[str, Any], causes: list[str]) -> None:
     trainer = a_trainer(**changes)
 
-    assert misfits(trainer, a_wish()) == causes
+    directory = Directory([trainer])
+    judged = [causes for _, causes, _ in directory.judged(a_wish())]
+
+    assert judged == ([] if causes == ["course"] else [causes])
     assert bool(Directory([trainer]).candidates(a_wish())) is (causes == [])
 
 
@@ -127,5 +130,5 @@ def test_a_trainer_who_moves_leaves_nothing_behind() -> None:
 
     assert directory.candidates(a_wish()) == []
     assert directory.candidates(a_wish(at_home=False)) == []
-    assert list(directory.teaching("yoga")) == []
+    assert list(directory.judged(a_wish())) == []
     assert len(directory.candidates(a_wish(course="chess", place=Place(28.6, 77.2)))) == 1

@@ -13,7 +13,11 @@ from actors.request import Request, request_of
 from contracts.decode import decode
 from contracts.feeds import StudentChanged, TrainerChanged
 from contracts.payments import PaymentSucceeded
-from domain.matching import Candidate, Directory, Occupancy, Place, Trainer, Weights, choose, parse_hours
+from domain.directory import Candidate, Directory, Trainer
+from domain.hours import parse_hours
+from domain.matching import Weights, choose
+from domain.occupancy import Occupancy
+from domain.places import Place
 from domain.schedule import session_starts
 from storage.allocations import Order
 from storage.directory import Student
