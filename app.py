@@ -7,11 +7,11 @@ from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, TypeVar
-from urllib.request import urlopen
 
 import typer
 from aiokafka.errors import KafkaError
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 from rich.console import Console
 from rich.table import Table
 
@@ -19,14 +19,15 @@ import embedded
 from actors.connection import admin_client
 from actors.lag import oldest_unread
 from actors.topics import create_topics, differing_topics
+from addresses import known, masked, running_here
 from errors import Fault, FirstbellError, Transient
 from logs import configure_logs
 from service import ACTORS, Addresses, Service, actors_of, prepare_database, running
 from settings import Settings
 from storage import invariants
 from storage.engine import open_engine, transaction
-from traffic.demo import Summary, show
 from traffic.demo import demo as run_demo
+from traffic.demo import show
 from traffic.sample import publish_sample
 
 app = typer.Typer(
@@ -38,7 +39,7 @@ app = typer.Typer(
 out = Console()
 err = Console(stderr=True)
 
-_NOTHING_RUNS = "No service runs in this folder. Start one with: python app.py run"
+_NOTHING_RUNS = "No service runs in this folder. Start one with: .venv/bin/python app.py run"
 
 T = TypeVar("T")
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
@@ -66,14 +67,26 @@ def demo(
 ) -> None:
     """Start everything, publish purchases, wait until each is on the calendar, tell what happened."""
 
-    async def main() -> None:
+    async def show_it() -> None:
         async with running(settings, addresses) as service:
             await service.wait_until_ready()
-            with _known(settings, service):
+            with known(settings.home, _addresses(service)):
                 summary = await run_demo(service, purchases, seed=seed, duplicates=duplicates, rate=rate)
-                _tell(summary, service, as_json=as_json)
+                if as_json:
+                    typer.echo(json.dumps(summary.as_json()))
+                else:
+                    show(summary, out, _shown(service))
                 if stay:
-                    await _until_stopped()
+                    await asyncio.Event().wait()
+
+    async def main() -> None:
+        stopped, shown = asyncio.ensure_future(_until_stopped()), asyncio.ensure_future(show_it())
+        await asyncio.wait({stopped, shown}, return_when=asyncio.FIRST_COMPLETED)
+        if not shown.done():
+            shown.cancel()
+            err.print("Stopping.")
+        with suppress(asyncio.CancelledError):
+            await shown
 
     with _session(quiet=True) as settings, _servers(settings) as addresses:
         _complete(main())
@@ -83,7 +96,7 @@ def demo(
 def where(*, as_json: AsJson = False) -> None:
     """Print the addresses of the service that runs in this folder."""
     with _session() as settings:
-        found = _running_service(settings)
+        found = running_here(settings.home)
         if found is None:
             err.print(_NOTHING_RUNS)
             raise typer.Exit(1)
@@ -161,7 +174,7 @@ def publish(
 ) -> None:
     """Publish sample traffic to the running service: students, trainers, carts, payments."""
     with _session() as settings:
-        kafka = settings.kafka_bootstrap_servers or (_running_service(settings) or {}).get("kafka")
+        kafka = settings.kafka_bootstrap_servers or (running_here(settings.home) or {}).get("kafka")
         if kafka is None:
             err.print(_NOTHING_RUNS)
             raise typer.Exit(1)
@@ -183,14 +196,16 @@ async def _serve(settings: Settings, addresses: Addresses, names: list[str]) -> 
     async with running(settings, addresses, names) as service:
         stopped = asyncio.ensure_future(_until_stopped())
         ready = asyncio.ensure_future(service.wait_until_ready())
-        with _known(settings, service):
-            _tell_where(service)
+        with known(settings.home, _addresses(service)):
+            for name, address in _shown(service).items():
+                out.print(f"[bold]{name:<10}[/bold] {address}", highlight=False, soft_wrap=True)
             await asyncio.wait({stopped, ready}, return_when=asyncio.FIRST_COMPLETED)
             if ready.done() and not stopped.done():
                 ready.result()
                 out.print("Ready. Ctrl-C stops it.")
                 await stopped
             ready.cancel()
+            out.print("Stopping.")
 
 
 async def _until_stopped() -> None:
@@ -212,7 +227,7 @@ def _session(*, quiet: bool = False) -> Iterator[Settings]:
         yield settings
     except ValidationError as error:
         for problem in error.errors():
-            err.print(f"Setting {'.'.join(map(str, problem['loc']))}: {problem['msg']}", highlight=False)
+            err.print(_problem(problem), highlight=False, soft_wrap=True, markup=False)
         raise typer.Exit(1) from None
     except (FirstbellError, KafkaError) as error:
         err.print(_sentence(error), style="bold", highlight=False, soft_wrap=True, markup=False)
@@ -235,9 +250,18 @@ def _servers(settings: Settings, *, kafka: bool = True, database: bool = True) -
 def _sentence(error: FirstbellError | KafkaError) -> str:
     """What went wrong, and with which of the servers."""
     message = str(error.args[-1]) if error.args else repr(error)
+    if isinstance(error, Fault) and error.args[0] == "42P01":
+        return "PostgreSQL (DATABASE_URL): the schema is missing; bring it up with: app.py migrate"
     if isinstance(error, Transient | Fault):
         return f"PostgreSQL (DATABASE_URL): {message}"
     return f"Kafka (KAFKA_BOOTSTRAP_SERVERS): {error}" if isinstance(error, KafkaError) else message
+
+
+def _problem(problem: ErrorDetails) -> str:
+    """A setting that is not as expected, by the name that it has in the environment."""
+    name = str(problem["loc"][0]) if problem["loc"] else "settings"
+    variable = name if name.isupper() else f"FIRSTBELL_{name.upper()}"
+    return f"{variable}: {problem['msg'].removeprefix('Value error, ')}"
 
 
 def _progress(step: str) -> None:
@@ -253,23 +277,11 @@ def _complete(main: Coroutine[Any, Any, T]) -> T:
 
 def _names(actors: str) -> list[str]:
     names = [name.strip() for name in actors.split(",") if name.strip()]
+    if not names:
+        raise typer.BadParameter(f"no actor is named; there are {', '.join(ACTORS)}")
     if unknown := sorted(set(names) - set(ACTORS)):
         raise typer.BadParameter(f"no such actor: {', '.join(unknown)}; there are {', '.join(ACTORS)}")
     return names
-
-
-@contextmanager
-def _known(settings: Settings, service: Service) -> Iterator[None]:
-    """Leave the addresses where `where` finds them, for as long as the service runs."""
-    file = settings.home / "service.json"
-    settings.home.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps(_addresses(service)))
-    file.chmod(0o600)
-    try:
-        yield
-    finally:
-        with suppress(FileNotFoundError):
-            file.unlink()
 
 
 def _addresses(service: Service) -> dict[str, str]:
@@ -280,25 +292,8 @@ def _addresses(service: Service) -> dict[str, str]:
     }
 
 
-def _running_service(settings: Settings) -> dict[str, str] | None:
-    """What `_known` left, if that service still answers: after a SIGKILL the file stays behind."""
-    with suppress(FileNotFoundError, json.JSONDecodeError, OSError):
-        found: dict[str, str] = json.loads((settings.home / "service.json").read_text())
-        with urlopen(f"{found['http']}/metrics", timeout=5):  # noqa: S310  an address that we wrote
-            return found
-    return None
-
-
-def _tell(summary: Summary, service: Service, *, as_json: bool) -> None:
-    if as_json:
-        typer.echo(json.dumps(summary.as_json()))
-    else:
-        show(summary, out, _addresses(service))
-
-
-def _tell_where(service: Service) -> None:
-    for name, address in _addresses(service).items():
-        out.print(f"[bold]{name:<10}[/bold] {address}", highlight=False, soft_wrap=True)
+def _shown(service: Service) -> dict[str, str]:
+    return {name: masked(address) for name, address in _addresses(service).items()}
 
 
 def _list_offenders(found: dict[str, list[str]]) -> None:

@@ -6,8 +6,9 @@ consumers (the batch at hand ends, its offset is committed), HTTP, and the datab
 
 import asyncio
 import gc
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 
@@ -119,8 +120,6 @@ class Service:
             msg = "start() comes first"
             raise RuntimeError(msg)
         await asyncio.shield(self._starting)
-        if self._consumers:
-            await self._consumers.wait_until_joined()
 
     async def stop(self) -> None:
         """Drain, commit, close; the database last, since batches still need it."""
@@ -156,14 +155,16 @@ class Service:
         self._consumers = Consumers(self._broker, deliveries, self.settings)
         await self._insist(self._producer.start, KafkaError, OSError)
         await self._broker.connect()
-        await self._insist(self._consumers.start, KafkaError, OSError)
+        with _quiet_coordinator():
+            await self._insist(self._consumers.start, KafkaError, OSError)
+            await self._consumers.wait_until_joined()
         _log.info("started", actors=self._names, kafka=self.addresses.kafka, port=self.port)
 
     async def _insist(self, attempt: Callable[[], Awaitable[object]], *passing: type[Exception]) -> None:
         """Try for as long as the fault may pass by itself: a server that is not up yet is no reason to exit."""
         retrying = AsyncRetrying(
             retry=retry_if_exception_type(passing),
-            wait=wait_random_exponential(multiplier=0.2, max=2),
+            wait=wait_random_exponential(multiplier=0.2, max=10),
             stop=lambda _: self._stopping,
             before_sleep=lambda state: _log.warning(
                 "not up yet", cause=repr(state.outcome and state.outcome.exception()), tries=state.attempt_number
@@ -217,6 +218,17 @@ class Service:
         if found is None or found < needed_version():
             return {"database": f"has schema {found}, needs {needed_version()}"}
         return {}
+
+
+@contextmanager
+def _quiet_coordinator() -> Iterator[None]:
+    """A new broker makes its offsets topic at the first join, and aiokafka calls that an error."""
+    logger = logging.getLogger("aiokafka.consumer.group_coordinator")
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(logging.NOTSET)
 
 
 @asynccontextmanager

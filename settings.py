@@ -20,6 +20,13 @@ def _known_zone(zone: str) -> str:
     return zone
 
 
+def _postgresql(address: SecretStr) -> SecretStr:
+    if not address.get_secret_value().startswith(("postgresql://", "postgres://")):
+        msg = "expected an address such as postgresql://user@host:5432/database"
+        raise ValueError(msg)
+    return address
+
+
 def _conventional(name: str) -> AliasChoices:
     return AliasChoices(name, f"FIRSTBELL_{name}")
 
@@ -34,6 +41,7 @@ class Settings(BaseSettings):
     kafka_bootstrap_servers: str | None = Field(
         None,
         validation_alias=_conventional("KAFKA_BOOTSTRAP_SERVERS"),
+        pattern=r"^[^\s:,]+:\d{1,5}(,[^\s:,]+:\d{1,5})*$",
         description="host:port, comma-separated. Not set: a broker of our own is started.",
     )
     kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
@@ -53,7 +61,7 @@ class Settings(BaseSettings):
     kafka_ssl_cafile: Path | None = Field(
         None, validation_alias=_conventional("KAFKA_SSL_CAFILE"), description="Not set: the system's authorities."
     )
-    database_url: SecretStr | None = Field(
+    database_url: Annotated[SecretStr, AfterValidator(_postgresql)] | None = Field(
         None,
         validation_alias=_conventional("DATABASE_URL"),
         description="Any postgresql:// address. Not set: a server of our own is started.",

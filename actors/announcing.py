@@ -9,9 +9,8 @@ import structlog
 
 import metrics
 from actors.batch import Outcome
-from actors.tracing import correlation_id, traced
+from actors.tracing import correlation_id, trace_of_record, traced
 from contracts.base import Event
-from contracts.cloudevents import trace_of
 from contracts.parking import FulfilmentParked
 from contracts.record import Record
 from storage.parking import ParkedItem
@@ -40,7 +39,7 @@ class Committed:
 
 async def announce(publish: Publish, committed: Committed, records: Sequence[Record], deadline: float) -> None:
     """Publish everything within `deadline` seconds, or raise whatever kept it from being acknowledged."""
-    told = [(announcement(item), trace_of(record.headers, item.payment_id)) for record, item in committed.parked]
+    told = [(announcement(item), trace_of_record(record)) for record, item in committed.parked]
     pairs = traced(committed.events, records) + told
     if not pairs:
         return

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from contracts.base import Event
 from contracts.cloudevents import trace_of
 from contracts.record import Record
+from storage.parking import record_subject
 
 
 def traced(events: Sequence[Event], records: Sequence[Record]) -> list[tuple[Event, str]]:
@@ -20,7 +21,12 @@ def traced(events: Sequence[Event], records: Sequence[Record]) -> list[tuple[Eve
 
 def correlation_ids(records: Sequence[Record], most: int = 10) -> list[str]:
     """The ids of the first few: enough to follow a purchase in light traffic, no flood in heavy."""
-    return [correlation_id(trace_of(record.headers, payment_of(record))) for record in records[:most]]
+    return [correlation_id(trace_of_record(record)) for record in records[:most]]
+
+
+def trace_of_record(record: Record) -> str:
+    """The traceparent of a record; one that is about no payment has a trace of its own, made from its bytes."""
+    return trace_of(record.headers, payment_of(record) or record_subject(record))
 
 
 def correlation_id(traceparent: str) -> str:

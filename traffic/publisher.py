@@ -78,6 +78,8 @@ async def _send(client: AIOKafkaProducer, message: Message, prefix: str) -> asyn
     future: asyncio.Future[Any] = await client.send(
         prefix + message.topic, value=message.value, key=message.key, headers=list(message.headers)
     )
+    # One failure ends the whole: those of the others are not worth a complaint of the event loop.
+    future.add_done_callback(lambda sent: sent.cancelled() or sent.exception())
     return future
 
 

@@ -98,7 +98,7 @@ async def test_a_port_that_was_asked_for_and_is_taken_is_told_in_one_sentence(
     ("environment", "named"),
     [
         ({"PORT": "abc"}, "PORT"),
-        ({"FIRSTBELL_DEFAULT_TIMEZONE": "Mars/Olympus"}, "default_timezone"),
+        ({"FIRSTBELL_DEFAULT_TIMEZONE": "Mars/Olympus"}, "FIRSTBELL_DEFAULT_TIMEZONE"),
         ({"DATABASE_URL": "postgresql://nobody@127.0.0.1:1/none"}, "DATABASE_URL"),
     ],
 )
