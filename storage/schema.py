@@ -37,6 +37,20 @@ async def schema_version(db: AsyncConnection) -> str | None:
     return (await db.execute(_VERSION)).scalar_one_or_none()
 
 
+# Every time, so that roles made later are served at the next start. The console only reads.
+_GRANT = text("""
+    DO $$
+    BEGIN
+        IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'firstbell_app') THEN
+            GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO firstbell_app;
+        END IF;
+        IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'firstbell_console') THEN
+            GRANT SELECT ON ALL TABLES IN SCHEMA public TO firstbell_console;
+        END IF;
+    END $$
+""")
+
+
 async def migrate(engine: AsyncEngine) -> str:
     """Bring the database up to this release and return its version; a newer schema is left alone.
 
@@ -47,6 +61,7 @@ async def migrate(engine: AsyncEngine) -> str:
         found = await schema_version(db)
         if found is None or found < needed_version():
             await db.run_sync(_upgrade)
+        await db.execute(_GRANT)
         return await schema_version(db) or needed_version()
 
 

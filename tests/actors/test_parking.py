@@ -11,7 +11,7 @@ from tests.world import World
 
 _TABLES = (
     "students, trainers, trainer_absences, cart_changes, cart_clearances, coin_ledger, purchases, enrollments, "
-    "allocations, bookings, series_sessions, session_history, parked"
+    "allocations, bookings, series_sessions, former_sessions, parked"
 )
 
 

@@ -42,7 +42,7 @@ _ROWS = {
 }
 _EMPTY = """
     TRUNCATE students, trainers, trainer_absences, cart_changes, cart_clearances, coin_ledger, purchases, enrollments,
-             allocations, bookings, series_sessions, session_history, parked RESTART IDENTITY CASCADE
+             allocations, bookings, series_sessions, former_sessions, parked RESTART IDENTITY CASCADE
 """
 
 

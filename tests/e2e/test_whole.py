@@ -34,7 +34,7 @@ def a_world(purchases: int, *, own_courses: bool) -> tuple[list[Message], list[M
         feeds.append(message("carts.changed", f"itm_{n}", a_cart_change(f"stu_{n}", f"itm_{n}", courseId=course)))
         if n % 4 == 0:
             feeds.append(message("coins.credited", f"crd_{n}", a_credit(f"stu_{n}", 100, creditId=f"crd_{n}")))
-        if own_courses or n % 10 == 0:
+        if own_courses or n % 30 == 0:
             feeds.append(message("trainers.changed", f"trn_{n}", a_trainer(f"trn_{n}", courses=[course])))
         payments.append(message("payments.succeeded", f"pay_{n}", payment))
     return feeds, payments
@@ -111,6 +111,14 @@ async def test_where_purchases_compete_the_totals_are_the_same_in_any_order(
                 " (SELECT sum(coins) FROM coin_ledger), (SELECT count(*) FROM cart_items)"
             )
         )
+        refused = await target.rows("SELECT count(*) FROM parked WHERE reason = 'no_trainer_available'")
+        states = dict(await target.rows("SELECT state, count(*) FROM purchases GROUP BY state"))
+        expected = await target.rows(
+            "SELECT sum((payload #>> '{metadata,purchaseTier}')::int) FROM purchases WHERE state = 'scheduled'"
+        )
+        assert refused[0][0] == states["parked"] > 0
+        assert states["parked"] + states["scheduled"] == 300
+        assert await target.rows("SELECT count(*) FROM sessions") == expected
         assert (await target.run("check"))[0] == 0
         assert await target.terminate(process) == 0
 

@@ -218,7 +218,7 @@ CREATE TABLE series_sessions (
     CHECK (starts_at < ends_at)
 );
 
-CREATE TABLE session_history (
+CREATE TABLE former_sessions (
     allocation_no bigint NOT NULL,
     trainer_no    bigint NOT NULL,
     starts_at     timestamptz NOT NULL,
@@ -229,7 +229,7 @@ CREATE TABLE session_history (
     replaced_at   timestamptz NOT NULL DEFAULT clock_timestamp(),
     PRIMARY KEY (allocation_no, number, version)
 );
-COMMENT ON TABLE session_history IS 'The former times of sessions that were moved or cancelled.';
+COMMENT ON TABLE former_sessions IS 'The former times of sessions that were moved or cancelled.';
 
 CREATE VIEW sessions AS
 SELECT a.allocation_id, s.number, t.trainer_id, a.payment_id, a.student_id, a.course_id,
@@ -237,6 +237,14 @@ SELECT a.allocation_id, s.number, t.trainer_id, a.payment_id, a.student_id, a.co
        CASE WHEN s.cancelled THEN 'cancelled' ELSE 'scheduled' END AS status,
        s.version, a.latitude, a.longitude
   FROM series_sessions s
+  JOIN allocations a USING (allocation_no)
+  JOIN trainers t USING (trainer_no);
+
+CREATE VIEW session_history AS
+SELECT a.allocation_id, f.number, t.trainer_id, a.payment_id, a.student_id, f.starts_at, f.ends_at,
+       CASE WHEN f.cancelled THEN 'cancelled' ELSE 'scheduled' END AS status,
+       f.version, f.replaced_at
+  FROM former_sessions f
   JOIN allocations a USING (allocation_no)
   JOIN trainers t USING (trainer_no);
 """
