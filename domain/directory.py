@@ -31,8 +31,7 @@ class Candidate(NamedTuple):  # made forty times a purchase: a tuple costs a thi
     km: float
 
 
-@dataclass(frozen=True, slots=True)
-class Wish:
+class Wish(NamedTuple):
     """What a purchase asks for; distance counts only for lessons at home of a student whose place is known."""
 
     key: str

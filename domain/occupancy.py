@@ -114,7 +114,7 @@ def _on_grain(series: Series) -> bool:
 
 
 # A mask of a series over seven years has 90 kB, so few are kept.
-@lru_cache(maxsize=2048)
+@lru_cache(maxsize=8192)
 def _mask(series: Series, grain: int) -> tuple[int, int]:
     """Return the first cell (epoch minutes over the grain) and the cells taken from there on, as bits."""
     starts = session_starts(series)

@@ -1,9 +1,8 @@
 """Places on the globe: distance, and the cells of a grid that a circle touches."""
 
 import math
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import Final
+from typing import Final, NamedTuple
 
 _DIAMETER_KM: Final = 2 * 6371.0088  # mean radius of the earth, IUGG
 _CELLS_A_DEGREE: Final = 4
@@ -16,8 +15,7 @@ Cell = tuple[int, int]
 Vector = tuple[float, float, float]
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(NamedTuple):
     """A point in degrees: latitude -90 to 90, longitude -180 to 180."""
 
     latitude: float

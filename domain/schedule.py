@@ -4,17 +4,16 @@ The wall clock of the zone decides: 16:00 stays 16:00 across a change of clocks.
 """
 
 from bisect import bisect_right
-from dataclasses import dataclass
 from datetime import date, timedelta
 from functools import lru_cache
+from typing import NamedTuple
 
 from domain.clocks import DAY, EARLIEST, EPOCH_ORDINAL, LATEST, to_utc
 from domain.slots import Slot
 from errors import ScheduleInvalid
 
 
-@dataclass(frozen=True, slots=True)
-class Series:
+class Series(NamedTuple):  # a key of many caches: a tuple is hashed and compared in C
     """Every session of an allocation: `count` sessions from `first_day` on, on the days of the mask (Monday = 1).
 
     `start_minute` is the wall clock of `zone` (IANA name), `minutes` the length of a session. Make it with
@@ -23,7 +22,7 @@ class Series:
 
     first_day: date
     days: int
-    count: int
+    count: int  # type: ignore[assignment]  # a tuple's own count is nobody's need
     start_minute: int
     minutes: int
     zone: str
