@@ -4,6 +4,7 @@ With the two variables set, the suite runs against those servers instead of its 
 """
 
 import asyncio
+import logging
 import os
 import tempfile
 import uuid
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import asyncpg
 import pytest
+import structlog
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 import embedded
@@ -27,6 +29,8 @@ _SERVERS = pytest.StashKey[ExitStack]()
 
 def pytest_configure(config: pytest.Config) -> None:
     """Start the servers where the run starts; the workers of xdist find their addresses in the environment."""
+    # Unconfigured, structlog paints every traceback; tests of the logs configure them as the service does.
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     if hasattr(config, "workerinput") or config.option.collectonly:
         return
     stack = config.stash[_SERVERS] = ExitStack()
