@@ -8,7 +8,7 @@ import asyncio
 import gc
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 
@@ -125,9 +125,11 @@ class Service:
         """Drain, commit, close; the database last, since batches still need it."""
         self._stopping = True
         if self._starting:
+            # A client that is cancelled while it connects leaves its connection behind: the step at hand may end.
+            await asyncio.wait({self._starting}, timeout=5)
             self._starting.cancel()
-            with suppress(asyncio.CancelledError, Exception):
-                await asyncio.shield(self._starting)
+            with suppress(asyncio.CancelledError, Exception):  # whoever waits for the start is told
+                await self._starting
         if self._consumers:
             await self._consumers.stop()
         if self._producer:
