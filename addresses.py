@@ -5,11 +5,12 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from http.client import HTTPException
 from pathlib import Path
 from urllib.request import urlopen
 
-# The password of postgresql://user:password@host, or of a ?password= behind it.
-_PASSWORD = re.compile(r"(?<=://)([^:@/]*):.*@(?=[^@]*$)|(?<=[?&]password=)[^&]*")
+# The password of postgresql://user:password@host, or one behind it.
+_PASSWORD = re.compile(r"(?<=://)([^:@/?]*):[^?]*@|(?<=[?&]password=)[^&]*|(?<=[?&]sslpassword=)[^&]*")
 
 
 @contextmanager
@@ -28,9 +29,10 @@ def known(home: Path, addresses: dict[str, str]) -> Iterator[None]:
 
 
 def running_here(home: Path) -> dict[str, str] | None:
-    """The addresses of a service that answers: after a SIGKILL its file stays behind."""
-    for file in sorted((home / "run").glob("service-*.json"), key=lambda file: file.name):
-        with suppress(OSError, json.JSONDecodeError):
+    """The addresses of a process that lives and answers: after a SIGKILL its file stays behind."""
+    for file in sorted((home / "run").glob("service-*.json")):
+        with suppress(OSError, HTTPException, ValueError, KeyError):
+            os.kill(int(file.stem.removeprefix("service-")), 0)
             addresses: dict[str, str] = json.loads(file.read_text())
             with urlopen(f"{addresses['http']}/metrics", timeout=5):  # noqa: S310  an address that we wrote
                 return addresses

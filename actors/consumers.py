@@ -12,6 +12,7 @@ from typing import Any
 
 import structlog
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
+from aiokafka.errors import ConsumerStoppedError, IllegalStateError, KafkaError
 from faststream.exceptions import NackMessage
 from faststream.kafka import KafkaBroker
 from faststream.kafka.message import KafkaAckableMessage
@@ -27,6 +28,9 @@ from contracts.record import Record
 from settings import Settings
 
 _log = structlog.get_logger("firstbell.consumers")
+
+# Whoever stamps records himself may write any number, also a negative one; dates end with the year 9999.
+_LATEST_MS = 253_402_300_799_000
 
 
 class Consumers:
@@ -146,7 +150,7 @@ class _Member(ConsumerRebalanceListener):  # type: ignore[misc]
             topic=raw.topic.removeprefix(self._prefix),
             partition=raw.partition,
             offset=raw.offset,
-            at=datetime.fromtimestamp(raw.timestamp / 1000, UTC),
+            at=datetime.fromtimestamp(min(max(raw.timestamp, 0), _LATEST_MS) / 1000, UTC),
             key=raw.key,
             value=raw.value,
             headers=raw.headers,
@@ -163,10 +167,35 @@ class _PromptSubscriber(BatchSubscriber):
         while self.running and not found:
             try:
                 found = await consumer.getmany(timeout_ms=self.batch_timeout_ms, max_records=self.max_records)
-            except UnicodeDecodeError as error:
+            except ConsumerStoppedError:
+                raise
+            except Exception as error:
+                await self._rewind(consumer)
+                if not isinstance(error, UnicodeDecodeError):
+                    raise
                 _log.warning("a header's name is not UTF-8: reading the slower way from now on", cause=repr(error))
                 read_leniently()
         return tuple(chain(*found.values()))
+
+    async def _rewind(self, consumer: AIOKafkaConsumer) -> None:
+        """Go back to what is committed, on every partition.
+
+        A poll that fails on one partition has taken records of the others, and they are gone with it:
+        the next commit would pass over them. Until this has succeeded nothing may be read.
+        """
+        while self.running:
+            try:
+                for partition in consumer.assignment():
+                    committed = await consumer.committed(partition)
+                    if committed is None:
+                        await consumer.seek_to_beginning(partition)
+                    else:
+                        consumer.seek(partition, committed)
+            except (KafkaError, IllegalStateError) as error:
+                _log.warning("rewinding failed", cause=repr(error))
+                await asyncio.sleep(1)
+            else:
+                return
 
 
 class _Message(KafkaAckableMessage):

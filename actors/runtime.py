@@ -30,6 +30,7 @@ from storage.parking import ParkedItem, Parking
 _log = structlog.get_logger("firstbell.actors")
 
 
+_MANY = 200
 _IDS = ("payment_id", "enrollment_id", "allocation_id", "student_id")
 
 
@@ -151,7 +152,10 @@ class Delivery:
                 else:
                     _log.error("record failed", actor=self.actor.name, topic=part[0].topic, exc_info=error)
                     failed.append((part[0], error))
-                    self._blame(part)
+                    # Where almost all fail, the rest need not be tried; where they stand must not matter otherwise.
+                    if len(failed) >= _MANY:
+                        self._blame([record for record, _ in failed])
+        self._blame([record for record, _ in failed])
         return failed
 
     async def _persist(self, records: list[Record], committed: Committed) -> None:
@@ -162,7 +166,8 @@ class Delivery:
             except Transient as error:
                 metrics.RETRIES.labels(self.actor.name, type(error).__name__).inc()
                 _log.warning("batch rolled back", actor=self.actor.name, cause=error.args, tries=tries)
-                if tries == self._patience.transient_tries or self._hurry.is_set():
+                too_large = isinstance(error, Contended) and len(records) > 1 and tries > 1
+                if tries == self._patience.transient_tries or too_large or self._hurry.is_set():
                     raise
                 await self._pause(tries)
             else:
@@ -243,7 +248,7 @@ class Delivery:
         if self._fuse.wait > 0:
             await self._sleep(min(self._fuse.wait, self._patience.longest_pause))
             raise Redo("fuse")
-        few = records[:10]
+        few = records[:: max(1, len(records) // 10)][:10]
         through = 0
         for record in few:
             through += not _unreadable_of_ours(record) and await self._goes_through(record)

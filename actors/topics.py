@@ -17,7 +17,7 @@ async def create_topics(admin: AIOKafkaAdminClient, settings: Settings) -> list[
     """Create what is missing, and return the names of the topics that are new once they can be written to.
 
     Raises: KafkaError when the broker refuses one for another reason than that it exists; TimeoutError
-    when a new one has no leader after ten seconds.
+    when a new one has no leader after thirty seconds.
     """
     existing = set(await admin.list_topics())
     missing = [
@@ -40,7 +40,7 @@ async def create_topics(admin: AIOKafkaAdminClient, settings: Settings) -> list[
             created.append(name)
         elif error is not TopicAlreadyExistsError:
             raise error(f"{name}: {detail[0] if detail else ''}")
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not all(map(_is_led, await admin.describe_topics(created))):  # noqa: ASYNC110  only asking tells
             await asyncio.sleep(0.02)
     return created

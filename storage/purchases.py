@@ -63,12 +63,14 @@ _LOCK = text("""
        FOR NO KEY UPDATE
 """)
 
-# A refunded purchase keeps that state whatever step ends after the refund.
+# A refunded purchase keeps that state whatever step ends after the refund, and a scheduled one though a
+# replay of it fails.
 _ADVANCE = text("""
     UPDATE purchases SET state = incoming.state
       FROM unnest(CAST(:payment_ids AS text[]), CAST(:states AS text[])) AS incoming (payment_id, state)
      WHERE purchases.payment_id = incoming.payment_id
        AND purchases.state NOT IN ('refunded', incoming.state)
+       AND NOT (purchases.state = 'scheduled' AND incoming.state = 'parked')
 """)
 
 

@@ -14,6 +14,10 @@ from addresses import known, masked, running_here
         ("postgresql://u:se:cr@et@db/f?sslmode=require", "postgresql://u:***@db/f?sslmode=require"),
         ("postgresql://u@/f?host=/run/pg&password=secret", "postgresql://u@/f?host=/run/pg&password=***"),
         ("postgresql://postgres@/firstbell?host=/tmp/sockets", "postgresql://postgres@/firstbell?host=/tmp/sockets"),
+        (
+            "postgresql://u:secret@db/f?application_name=a@b&sslpassword=s",
+            "postgresql://u:***@db/f?application_name=a@b&sslpassword=***",
+        ),
         ("127.0.0.1:9092", "127.0.0.1:9092"),
     ],
 )

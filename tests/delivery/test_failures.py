@@ -74,8 +74,9 @@ def raising(
     return fail
 
 
-def holds(payment: dict[str, Any]) -> Callable[[Sequence[Record]], bool]:
-    return lambda records: any(record.event.payment_id == payment["paymentId"] for record in records)
+def holds(*payments: dict[str, Any]) -> Callable[[Sequence[Record]], bool]:
+    ids = {payment["paymentId"] for payment in payments}
+    return lambda records: any(record.event.payment_id in ids for record in records)
 
 
 async def test_a_transient_failure_is_tried_again_in_place_and_nobody_notices(engine: AsyncEngine) -> None:

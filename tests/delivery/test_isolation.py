@@ -83,3 +83,16 @@ async def test_one_record_that_comes_again_and_again_does_not_trip_the_fuse(engi
     assert set(redone) == {"publish"}
     assert done is None
     assert await world.parked() == ["unexpected_error"]
+
+
+async def test_where_the_bad_records_stand_does_not_decide_whether_the_fuse_trips(engine: AsyncEngine) -> None:
+    payments = [a_payment() for _ in range(300)]
+    faulty = Faulty(enrollment.ACTOR, raising(KeyError("bad records"), when=holds(*payments[:25])))
+    world = World(engine, [faulty.actor])
+    world.send("payments.succeeded", *payments)
+
+    done = await world.try_turn("enrollment")
+
+    assert done is None
+    assert await world.count("enrollments") == 275
+    assert await world.parked() == ["unexpected_error"] * 25

@@ -139,7 +139,7 @@ class Deployment:
 
     async def _ready(self, process: asyncio.subprocess.Process) -> None:
         assert process.stdout
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             async for line in process.stdout:
                 if line.startswith(b"http"):
                     address = line.split()[-1].decode()
