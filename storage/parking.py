@@ -61,8 +61,7 @@ _LAST = text("""
      ORDER BY subject, episode DESC
 """)
 
-# ON CONFLICT: an open row stays, and says why it is stuck now; what an admin dismissed stays dismissed.
-# A record's identity is its bytes, so the other reason of an actor beside changes nothing there.
+# No arbiter is named: with one, two workers that park the same at once fail on the other unique keys.
 _PARK = text("""
     INSERT INTO parked (id, kind, actor, subject, episode, reason, payment_id, enrollment_id, allocation_id,
                         student_id, topic, partition, "offset", key, payload, headers, facts, waits_for)
@@ -77,9 +76,17 @@ _PARK = text("""
            AS incoming (id, kind, subject, episode, reason, payment_id, enrollment_id, allocation_id, student_id,
                         topic, partition, "offset", key, payload, headers, facts, waits_for)
      ORDER BY id
-    ON CONFLICT (id) DO UPDATE
-       SET reason = excluded.reason, facts = excluded.facts, waits_for = excluded.waits_for
-     WHERE parked.status = 'open' AND parked.kind = 'step' AND parked.reason <> excluded.reason
+    ON CONFLICT DO NOTHING
+""")
+
+# An open step says why it is stuck now; what an admin dismissed stays as it is. A record's identity is
+# its bytes, so the other reason of an actor beside changes nothing there.
+_RESTATE = text("""
+    UPDATE parked SET reason = incoming.reason, facts = incoming.facts::jsonb, waits_for = incoming.waits_for
+      FROM unnest(CAST(:ids AS uuid[]), CAST(:reasons AS text[]), CAST(:facts AS text[]), CAST(:waits_for AS text[]))
+           AS incoming (id, reason, facts, waits_for)
+     WHERE parked.id = incoming.id AND parked.status = 'open' AND parked.kind = 'step'
+       AND parked.reason <> incoming.reason
 """)
 
 _READ = text("""
@@ -102,18 +109,18 @@ async def park(db: AsyncConnection, actor: str, parkings: Sequence[Parking]) -> 
         return []
     steps = [p.subject for p in parkings if p.subject is not None]
     last = {row.subject: row for row in await db.execute(_LAST, {"actor": actor, "subjects": steps})}
-    rows: dict[UUID, dict[str, Any]] = {}
-    carriers: dict[UUID, Record] = {}
+    first: dict[UUID, tuple[dict[str, Any], Record]] = {}
     for parking in parkings:
         before = last.get(parking.subject)
         episode = 1 if before is None else before.episode + (before.status == "resolved")
         row = _row(actor, parking, episode)
-        rows.setdefault(row["ids"], row)
-        carriers.setdefault(row["ids"], parking.record)
-    values = list(rows.values())
-    await db.execute(_PARK, {"actor": actor, **{name: [row[name] for row in values] for name in values[0]}})
-    items = await db.execute(_READ, {"ids": list(rows)})
-    return [(carriers[row.id], ParkedItem(*row)) for row in items]
+        first.setdefault(row["ids"], (row, parking.record))
+    values = [row for row, _ in first.values()]
+    columns = {name: [row[name] for row in values] for name in values[0]}
+    await db.execute(_PARK, {"actor": actor, **columns})
+    await db.execute(_RESTATE, {name: columns[name] for name in ("ids", "reasons", "facts", "waits_for")})
+    items = await db.execute(_READ, {"ids": list(first)})
+    return [(first[row.id][1], ParkedItem(*row)) for row in items]
 
 
 async def resolve(db: AsyncConnection, actor: str, subjects: Iterable[str]) -> None:
