@@ -27,8 +27,8 @@ from settings import Settings
 from storage import invariants
 from storage.engine import open_engine, transaction
 from traffic.demo import demo as run_demo
-from traffic.demo import show
 from traffic.sample import publish_sample
+from traffic.summary import show
 
 app = typer.Typer(
     name="firstbell",
@@ -52,7 +52,7 @@ def run(
     """Run the actors and HTTP until SIGTERM or Ctrl-C."""
     names = _names(actors)
     with _session() as settings, _servers(settings) as addresses:
-        _complete(_serve(settings, addresses, names))
+        _complete(_until_stopped(_serve(settings, addresses, names), out))
 
 
 @app.command()
@@ -67,7 +67,7 @@ def demo(
 ) -> None:
     """Start everything, publish purchases, wait until each is on the calendar, tell what happened."""
 
-    async def show_it() -> None:
+    async def main() -> None:
         async with running(settings, addresses) as service:
             await service.wait_until_ready()
             with known(settings.home, _addresses(service)):
@@ -79,17 +79,8 @@ def demo(
                 if stay:
                     await asyncio.Event().wait()
 
-    async def main() -> None:
-        stopped, shown = asyncio.ensure_future(_until_stopped()), asyncio.ensure_future(show_it())
-        await asyncio.wait({stopped, shown}, return_when=asyncio.FIRST_COMPLETED)
-        if not shown.done():
-            shown.cancel()
-            err.print("Stopping.")
-        with suppress(asyncio.CancelledError):
-            await shown
-
     with _session(quiet=True) as settings, _servers(settings) as addresses:
-        _complete(main())
+        _complete(_until_stopped(main(), err))
 
 
 @app.command()
@@ -194,26 +185,26 @@ def publish(
 
 async def _serve(settings: Settings, addresses: Addresses, names: list[str]) -> None:
     async with running(settings, addresses, names) as service:
-        stopped = asyncio.ensure_future(_until_stopped())
-        ready = asyncio.ensure_future(service.wait_until_ready())
         with known(settings.home, _addresses(service)):
             for name, address in _shown(service).items():
                 out.print(f"[bold]{name:<10}[/bold] {address}", highlight=False, soft_wrap=True)
-            await asyncio.wait({stopped, ready}, return_when=asyncio.FIRST_COMPLETED)
-            if ready.done() and not stopped.done():
-                ready.result()
-                out.print("Ready. Ctrl-C stops it.")
-                await stopped
-            ready.cancel()
-            out.print("Stopping.")
+            await service.wait_until_ready()
+            out.print("Ready. Ctrl-C stops it.")
+            await asyncio.Event().wait()
 
 
-async def _until_stopped() -> None:
-    """Return at SIGTERM or SIGINT; a second one changes nothing."""
+async def _until_stopped(main: Coroutine[Any, Any, None], console: Console) -> None:
+    """Run until it ends, or cancel it at SIGTERM or SIGINT; a second signal changes nothing."""
     stopped = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
-    await stopped.wait()
+    waiting, running_ = asyncio.ensure_future(stopped.wait()), asyncio.ensure_future(main)
+    await asyncio.wait({waiting, running_}, return_when=asyncio.FIRST_COMPLETED)
+    if not running_.done():
+        running_.cancel()
+        console.print("Stopping.")
+    with suppress(asyncio.CancelledError):
+        await running_
 
 
 @contextmanager

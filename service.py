@@ -16,7 +16,6 @@ import structlog
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 from faststream.kafka import KafkaBroker
-from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 from tenacity import AsyncRetrying, retry_if_exception_type, wait_random_exponential
 
@@ -213,7 +212,6 @@ class Service:
     async def _database_obstacle(self) -> dict[str, str]:
         try:
             async with asyncio.timeout(2), transaction(self.engine) as db:
-                await db.execute(text("SELECT 1"))
                 found = await schema_version(db)
         except (FirstbellError, TimeoutError) as error:
             return {"database": f"does not answer ({type(error).__name__})"}

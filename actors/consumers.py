@@ -6,7 +6,6 @@ one subscriber after the other; each argument below undoes one of those.
 
 import asyncio
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from itertools import chain
 from typing import Any
 
@@ -24,13 +23,10 @@ from actors.runtime import Delivery, Redo
 from actors.tracing import correlation_id
 from contracts.base import Event
 from contracts.cloudevents import headers
-from contracts.record import Record
+from contracts.record import Record, written_at
 from settings import Settings
 
 _log = structlog.get_logger("firstbell.consumers")
-
-# Whoever stamps records himself may write any number, also a negative one; dates end with the year 9999.
-_LATEST_MS = 253_402_300_799_000
 
 
 class Consumers:
@@ -150,7 +146,7 @@ class _Member(ConsumerRebalanceListener):  # type: ignore[misc]
             topic=raw.topic.removeprefix(self._prefix),
             partition=raw.partition,
             offset=raw.offset,
-            at=datetime.fromtimestamp(min(max(raw.timestamp, 0), _LATEST_MS) / 1000, UTC),
+            at=written_at(raw.timestamp),
             key=raw.key,
             value=raw.value,
             headers=raw.headers,

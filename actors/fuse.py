@@ -22,6 +22,11 @@ class Fuse:
         self._next_probe: float | None = None
 
     @property
+    def window(self) -> int:
+        """How many records it looks back on: more failures than that say nothing new."""
+        return self._results.maxlen or 0
+
+    @property
     def tripped(self) -> bool:
         """Whether the actor has to hold still."""
         return self._next_probe is not None
@@ -52,7 +57,7 @@ class Fuse:
         self._failed = 0
 
     def _count(self, *, failed: bool, records: int) -> None:
-        for _ in range(min(records, self._results.maxlen or 0)):
+        for _ in range(min(records, self.window)):
             if len(self._results) == self._results.maxlen:
                 self._failed -= self._results[0]
             self._results.append(failed)

@@ -1,12 +1,13 @@
 """How far the consumer groups are behind: what tells a purchase that waits in line from one that is stuck."""
 
-from datetime import UTC, datetime
+from datetime import datetime
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from actors.batch import Actor
 from actors.connection import admin_client, client_security
 from actors.consumers import group_of
+from contracts.record import written_at
 from settings import Settings
 
 
@@ -54,4 +55,4 @@ async def _oldest(consumer: AIOKafkaConsumer, unread: dict[TopicPartition, int])
     for partition in unread:
         found = await consumer.getmany(partition, timeout_ms=2000, max_records=1)
         times += [record.timestamp for records in found.values() for record in records]
-    return datetime.fromtimestamp(min(times) / 1000, UTC) if times else None
+    return written_at(min(times)) if times else None

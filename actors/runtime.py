@@ -30,7 +30,6 @@ from storage.parking import ParkedItem, Parking
 _log = structlog.get_logger("firstbell.actors")
 
 
-_MANY = 200
 _IDS = ("payment_id", "enrollment_id", "allocation_id", "student_id")
 
 
@@ -117,10 +116,13 @@ class Delivery:
     async def _carry(self, records: list[Record]) -> Committed:
         if self._fuse.tripped:
             await self._probe(records)
-        suspicious = [record for record in records if _unreadable_of_ours(record)]
+        suspicious: list[Record] = []
+        others: list[Record] = []
+        for record in records:
+            (suspicious if _unreadable_of_ours(record) else others).append(record)
         committed = Committed()
         try:
-            failed = await self._divide([r for r in records if not _unreadable_of_ours(r)], committed)
+            failed = await self._divide(others, committed)
             await self._insist(failed, committed)
             # After the others: how many of them went through tells a broken deploy from a stray record.
             self._blame(suspicious)
@@ -153,7 +155,7 @@ class Delivery:
                     _log.error("record failed", actor=self.actor.name, topic=part[0].topic, exc_info=error)
                     failed.append((part[0], error))
                     # Where almost all fail, the rest need not be tried; where they stand must not matter otherwise.
-                    if len(failed) >= _MANY:
+                    if len(failed) >= self._fuse.window:
                         self._blame([record for record, _ in failed])
         self._blame([record for record, _ in failed])
         return failed

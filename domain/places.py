@@ -29,13 +29,8 @@ def is_place(latitude: object, longitude: object) -> bool:
 
 
 def distance_km(a: Place, b: Place) -> float:
-    """Great-circle distance in kilometres."""
-    return vector_km(vector(a), vector(b))
-
-
-def vector_km(a: Vector, b: Vector) -> float:
-    """Great-circle distance in kilometres of two unit vectors; by the chord, which is exact for near points too."""
-    return arc_km(math.dist(a, b))
+    """Great-circle distance in kilometres; by the chord, which is exact for near points too."""
+    return arc_km(math.dist(vector(a), vector(b)))
 
 
 def arc_km(chord: float) -> float:

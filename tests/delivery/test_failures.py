@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
-from structlog.testing import capture_logs
 
 from actors import cart, directory, enrollment
 from actors.batch import Actor, Outcome
@@ -30,13 +29,6 @@ PATIENT = Patience(first_pause=1e6, longest_pause=1e6)
 
 # Raised before the handler runs, for the records at hand.
 Failure = Callable[[AsyncConnection, Sequence[Record]], Awaitable[None]]
-
-
-@pytest.fixture(autouse=True)
-def logs() -> Iterator[list[Any]]:
-    """Log lines as they are made: a traceback for each failing record would take longer than the test."""
-    with capture_logs() as lines:
-        yield lines
 
 
 class Faulty:

@@ -39,6 +39,7 @@ def lines(monkeypatch: pytest.MonkeyPatch) -> Iterator[Lines]:
     """What was logged since the last call, each line read as JSON."""
     root, own = logging.getLogger(), logging.getLogger("firstbell")
     before = root.handlers, root.level, own.level
+    configured = structlog.get_config()
     written = io.StringIO()
     monkeypatch.setattr("sys.stderr", written)
     configure_logs(Settings(log_format="json"))
@@ -54,7 +55,7 @@ def lines(monkeypatch: pytest.MonkeyPatch) -> Iterator[Lines]:
     yield read_on
     root.handlers, root.level = before[0], before[1]
     own.setLevel(before[2])
-    structlog.reset_defaults()
+    structlog.configure(**configured)
 
 
 async def test_a_batch_is_one_line_and_a_parked_record_one_more(world: World, lines: Lines) -> None:
