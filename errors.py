@@ -2,6 +2,7 @@
 
 Parked        a business reason: the record is kept in `parked` with its facts, the topic goes on
 Unreadable    nobody can read the record: parked as well, under the hash of its bytes
+Refused       a command of an admin that is not carried out: it is answered with the reason
 Transient     nothing wrong with the record: everything is rolled back and done again
 Anything else is a fault of ours: tried again with growing pauses, and counted by the fuse.
 """
@@ -115,6 +116,13 @@ class InsufficientCoins(Parked):
     waits_for = "coins"
 
 
+class TrainerUnavailable(Parked):
+    """Sessions are booked with a trainer who is away, has left or works other hours by now; they stay scheduled."""
+
+    code = "trainer_unavailable"
+    waits_for = "trainer"
+
+
 class UnexpectedError(Parked):
     """A fault of ours that ten tries did not get past."""
 
@@ -147,6 +155,16 @@ class ChangedAtInFuture(RecordRefused):
     """A feed record whose `changedAt` lies more than ten minutes ahead of the record itself."""
 
     code = "changed_at_in_future"
+
+
+class Refused(FirstbellError):
+    """A command that is not carried out: a stable code, a sentence an admin understands, and facts (JSON values)."""
+
+    def __init__(self, code: str, message: str, **facts: Any) -> None:
+        super().__init__(code, message)
+        self.code = code
+        self.message = message
+        self.facts = facts
 
 
 class Transient(FirstbellError):

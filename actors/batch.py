@@ -1,13 +1,29 @@
 """What an actor is: a name, its topics, and one function from a batch to an outcome."""
 
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from contracts.base import Event
 from contracts.record import Record
-from storage.parking import Parking
+from storage.parking import ParkedItem, Parking
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """What a batch brought that something parked may wait for.
+
+    `students`: whose profile, place, coins or time changed. `courses`: for which a trainer, hours or
+    time may have become free, with the instant of the newest change.
+    """
+
+    students: frozenset[str] = frozenset()
+    courses: Mapping[str, datetime] = field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        return bool(self.students or self.courses)
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,11 +32,15 @@ class Outcome:
 
     `publish`: the events of every record, replays too. `parked`: the steps that cannot be done.
     `done`: the subjects whose step has succeeded, so that what was parked of them is closed.
+    `news`: what may let parked items succeed. `stored`: rows parked already, by the actor whose step
+    was repaired.
     """
 
     publish: Sequence[Event] = ()
     parked: Sequence[Parking] = ()
     done: Sequence[str] = ()
+    news: News = field(default_factory=News)
+    stored: Sequence[tuple[Record, ParkedItem]] = ()
 
 
 # Runs inside the batch's transaction; it neither commits nor publishes.
@@ -33,7 +53,7 @@ class Actor:
 
     `name` is its consumer group, `topics` what it reads. `subject` names the field of its events that
     its step is about; without one each record stands for itself. `holds_up` tells whether a purchase
-    counts as parked when this step of it is.
+    counts as parked when this step of it is. `one_by_one` gives every record a transaction of its own.
     """
 
     name: str
@@ -41,3 +61,4 @@ class Actor:
     handle: Handle
     subject: str | None = None
     holds_up: bool = False
+    one_by_one: bool = False

@@ -18,6 +18,7 @@ import metrics
 from actors.announcing import Committed, Publish, announce
 from actors.batch import Actor, Outcome
 from actors.fuse import Fuse
+from actors.performing import perform
 from actors.tracing import correlation_ids
 from contracts.decode import decode
 from contracts.record import Record
@@ -137,7 +138,7 @@ class Delivery:
 
         Returns those that failed for a cause of ours.
         """
-        parts = [records] if records else []
+        parts = [[record] for record in reversed(records)] if self.actor.one_by_one else [records] if records else []
         failed: list[tuple[Record, Exception]] = []
         while parts:
             part = parts.pop()
@@ -176,15 +177,10 @@ class Delivery:
                 return
 
     async def _transact(self, records: list[Record]) -> tuple[Outcome, list[tuple[Record, ParkedItem]]]:
-        rejects = [Parking(record.event, record) for record in records if isinstance(record.event, Unreadable)]
-        good = [record for record in records if not isinstance(record.event, Unreadable)]
         async with transaction(self._engine) as db:
             await self._reached("begun")
-            outcome = await self.actor.handle(db, good) if good else Outcome()
+            outcome, parked = await perform(db, self.actor, records)
             await self._reached("handled")
-            parked = await parking.park(db, self.actor.name, [*rejects, *outcome.parked])
-            if outcome.done:
-                await parking.resolve(db, self.actor.name, outcome.done)
         await self._reached("committed")
         return outcome, parked
 

@@ -54,6 +54,8 @@ class RepairCommand(Event):
     reason: Line
     dry_run: OptionalFlag = False
     expected_digest: OptionalLine = None
+    # The bulk that this command is an item of.
+    bulk_id: OptionalId = None
 
 
 class Retry(RepairCommand):
@@ -149,7 +151,7 @@ class CancelBulk(RepairCommand):
     """Stop a bulk: what it has not begun stays as it is."""
 
     command: Literal["cancelBulk"] = "cancelBulk"
-    bulk_id: Id
+    bulk_id: Id  # here it is required: the bulk to stop
 
 
 RepairRequested = Annotated[
@@ -173,7 +175,10 @@ repair_requested: TypeAdapter[RepairRequested] = TypeAdapter(RepairRequested)
 
 
 class Effect(Contract):
-    """What was written to one table, or would be: rows by their business columns."""
+    """What was written to one table, or would be: rows by their business columns.
+
+    A row that was inserted or deleted stands as it is; of one that was updated `before` and `after`.
+    """
 
     table: Line
     operation: Annotated[str, one_of("insert", "update", "delete")]
@@ -182,10 +187,19 @@ class Effect(Contract):
 
 
 class Refusal(Contract):
-    """Why a command was refused, in words an admin understands."""
+    """Why a command was refused, in words an admin understands; `facts` are those of a step that cannot be done."""
 
     code: Line
     message: Line
+    facts: dict[str, Any] | None = None
+
+
+class Announced(Contract):
+    """An event that a command published, or would: its topic, its ce_id and its ce_subject."""
+
+    topic: Line
+    id: Line
+    subject: Line
 
 
 class RepairCompleted(Event):
@@ -206,5 +220,6 @@ class RepairCompleted(Event):
     allocation_id: OptionalOurId = None
     effects: Annotated[tuple[Effect, ...], default_if_missing(())] = ()
     digest: OptionalLine = None
+    events: Annotated[tuple[Announced, ...], default_if_missing(())] = ()
     refusal: Annotated[Refusal | None, BeforeValidator(missing_if_empty)] = None
     completed_at: Instant

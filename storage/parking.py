@@ -24,7 +24,11 @@ from errors import Parked
 
 @dataclass(frozen=True, slots=True)
 class Parking:
-    """A reason to park `record`. `subject` is the id of the step's object, None when the record itself is bad."""
+    """A reason to park `record`.
+
+    `subject` is the id of the step's object, None when the record itself is bad. `seen` is the snapshot
+    (pg_snapshot as text) before which nothing that the step waits for can have been missed.
+    """
 
     reason: Parked
     record: Record
@@ -33,6 +37,7 @@ class Parking:
     enrollment_id: UUID | None = None
     allocation_id: UUID | None = None
     student_id: str | None = None
+    seen: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,29 +69,34 @@ _LAST = text("""
 # No arbiter is named: with one, two workers that park the same at once fail on the other unique keys.
 _PARK = text("""
     INSERT INTO parked (id, kind, actor, subject, episode, reason, payment_id, enrollment_id, allocation_id,
-                        student_id, topic, partition, "offset", key, payload, headers, facts, waits_for)
+                        student_id, topic, partition, "offset", key, payload, headers, facts, waits_for, seen)
     SELECT id, kind, :actor, subject, episode, reason, payment_id, enrollment_id, allocation_id,
-           student_id, topic, partition, "offset", key, payload, headers::jsonb, facts::jsonb, waits_for
+           student_id, topic, partition, "offset", key, payload, headers::jsonb, facts::jsonb, waits_for,
+           seen::pg_snapshot
       FROM unnest(CAST(:ids AS uuid[]), CAST(:kinds AS text[]), CAST(:subjects AS text[]),
                   CAST(:episodes AS integer[]), CAST(:reasons AS text[]), CAST(:payment_ids AS text[]),
                   CAST(:enrollment_ids AS uuid[]), CAST(:allocation_ids AS uuid[]), CAST(:student_ids AS text[]),
                   CAST(:topics AS text[]), CAST(:partitions AS integer[]), CAST(:offsets AS bigint[]),
                   CAST(:keys AS bytea[]), CAST(:payloads AS bytea[]), CAST(:headers AS text[]),
-                  CAST(:facts AS text[]), CAST(:waits_for AS text[]))
+                  CAST(:facts AS text[]), CAST(:waits_for AS text[]), CAST(:seen AS text[]))
            AS incoming (id, kind, subject, episode, reason, payment_id, enrollment_id, allocation_id, student_id,
-                        topic, partition, "offset", key, payload, headers, facts, waits_for)
+                        topic, partition, "offset", key, payload, headers, facts, waits_for, seen)
      ORDER BY id
     ON CONFLICT DO NOTHING
 """)
 
-# An open step says why it is stuck now; what an admin dismissed stays as it is. A record's identity is
-# its bytes, so the other reason of an actor beside changes nothing there.
+# An open step says why it is stuck now, and what it has seen; what an admin dismissed stays as it is. A
+# record's identity is its bytes, so the other reason of an actor beside changes nothing there.
 _RESTATE = text("""
-    UPDATE parked SET reason = incoming.reason, facts = incoming.facts::jsonb, waits_for = incoming.waits_for
-      FROM unnest(CAST(:ids AS uuid[]), CAST(:reasons AS text[]), CAST(:facts AS text[]), CAST(:waits_for AS text[]))
-           AS incoming (id, reason, facts, waits_for)
+    UPDATE parked
+       SET reason = incoming.reason, facts = incoming.facts::jsonb, waits_for = incoming.waits_for,
+           seen = incoming.seen::pg_snapshot
+      FROM unnest(CAST(:ids AS uuid[]), CAST(:reasons AS text[]), CAST(:facts AS text[]), CAST(:waits_for AS text[]),
+                  CAST(:seen AS text[]))
+           AS incoming (id, reason, facts, waits_for, seen)
      WHERE parked.id = incoming.id AND parked.status = 'open' AND parked.kind = 'step'
-       AND parked.reason <> incoming.reason
+       AND (parked.reason, parked.facts, parked.seen::text)
+           IS DISTINCT FROM (incoming.reason, incoming.facts::jsonb, incoming.seen)
 """)
 
 _READ = text("""
@@ -118,7 +128,7 @@ async def park(db: AsyncConnection, actor: str, parkings: Sequence[Parking]) -> 
     values = [row for row, _ in first.values()]
     columns = {name: [row[name] for row in values] for name in values[0]}
     await db.execute(_PARK, {"actor": actor, **columns})
-    await db.execute(_RESTATE, {name: columns[name] for name in ("ids", "reasons", "facts", "waits_for")})
+    await db.execute(_RESTATE, {name: columns[name] for name in ("ids", "reasons", "facts", "waits_for", "seen")})
     items = await db.execute(_READ, {"ids": list(first)})
     return [(first[row.id][1], ParkedItem(*row)) for row in items]
 
@@ -163,6 +173,7 @@ def _row(actor: str, parking: Parking, episode: int) -> dict[str, Any]:
         "headers": json.dumps([[_kept(name), _kept(value)] for name, value in record.headers]),
         "facts": json.dumps(parking.reason.facts, default=str),
         "waits_for": parking.reason.waits_for,
+        "seen": parking.seen,
     }
 
 

@@ -37,12 +37,14 @@ async def schema_version(db: AsyncConnection) -> str | None:
     return (await db.execute(_VERSION)).scalar_one_or_none()
 
 
-# Every time, so that roles made later are served at the next start. The console only reads.
+# Every time, so that roles made later are served at the next start. The console only reads, and nobody
+# changes the audit.
 _GRANT = text("""
     DO $$
     BEGIN
         IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'firstbell_app') THEN
             GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO firstbell_app;
+            REVOKE UPDATE, DELETE ON repairs FROM firstbell_app;
         END IF;
         IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'firstbell_console') THEN
             GRANT SELECT ON ALL TABLES IN SCHEMA public TO firstbell_console;

@@ -96,7 +96,7 @@ async def test_an_approval_that_is_not_ours_parks(world: World) -> None:
     unknown, released, countless, stale, good = (a_payment() for _ in range(5))
     await _allocated(world, released, countless, stale, good)
     # What no event of ours does yet: the time was given back, or somebody edited the metadata.
-    await _alter(world, "status = 'released', version = 2", released)
+    await _alter(world, "status = 'released', version = 2, released_at = now(), effective_at = now()", released)
     await _alter(world, "metadata = metadata - 'sessionCount'", countless)
     foreign = {
         "allocationId": str(uuid.uuid4()),
