@@ -10,6 +10,7 @@ RUN python -m venv /opt/venv \
         --no-deps --require-hashes -r /tmp/requirements-production.lock
 
 COPY actors /opt/firstbell/actors
+COPY commands /opt/firstbell/commands
 COPY console /opt/firstbell/console
 COPY contracts /opt/firstbell/contracts
 COPY domain /opt/firstbell/domain

@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 PYTHON ?= python3
 BIN := .venv/bin
-SOURCES := actors console contracts domain embedded storage traffic benches tests $(wildcard *.py)
+SOURCES := actors commands console contracts domain embedded storage traffic benches tests $(wildcard *.py)
 
 .PHONY: help setup run test check format lint types layers bench e2e locks clean
 

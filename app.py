@@ -2,26 +2,32 @@
 
 import asyncio
 import json
-import signal
-from collections.abc import Coroutine, Iterator
-from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, TypeVar
+from typing import Annotated
 
 import typer
-from aiokafka.errors import KafkaError
-from pydantic import ValidationError
-from pydantic_core import ErrorDetails
-from rich.console import Console
 from rich.table import Table
 
-import embedded
 from actors.connection import admin_client
 from actors.lag import oldest_unread
 from actors.topics import create_topics, differing_topics
 from addresses import known, masked, running_here
-from errors import Fault, FirstbellError, Transient
-from logs import configure_logs
+from commands.bulk import bulk
+from commands.journey import journey
+from commands.parked import parked
+from commands.repair import repair
+from commands.replay import replay
+from commands.session import (
+    AsJson,
+    NothingRuns,
+    complete,
+    err,
+    known_kafka,
+    out,
+    servers,
+    session,
+    until_stopped,
+)
 from service import ACTORS, Addresses, Service, actors_of, prepare_database, running
 from settings import Settings
 from storage import invariants
@@ -36,13 +42,6 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-out = Console()
-err = Console(stderr=True)
-
-_NOTHING_RUNS = "No service runs in this folder. Start one with: .venv/bin/python app.py run"
-
-T = TypeVar("T")
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 
 
 @app.command()
@@ -51,8 +50,8 @@ def run(
 ) -> None:
     """Run the actors and HTTP until SIGTERM or Ctrl-C."""
     names = _names(actors)
-    with _session() as settings, _servers(settings) as addresses:
-        _complete(_until_stopped(_serve(settings, addresses, names), out))
+    with session() as settings, servers(settings) as addresses:
+        complete(until_stopped(_serve(settings, addresses, names), out))
 
 
 @app.command()
@@ -79,18 +78,17 @@ def demo(
                 if stay:
                     await asyncio.Event().wait()
 
-    with _session(quiet=True) as settings, _servers(settings) as addresses:
-        _complete(_until_stopped(main(), err))
+    with session(quiet=True) as settings, servers(settings) as addresses:
+        complete(until_stopped(main(), err))
 
 
 @app.command()
 def where(*, as_json: AsJson = False) -> None:
     """Print the addresses of the service that runs in this folder."""
-    with _session() as settings:
+    with session() as settings:
         found = running_here(settings.home)
         if found is None:
-            err.print(_NOTHING_RUNS)
-            raise typer.Exit(1)
+            raise NothingRuns
         if as_json:
             out.print_json(data=found)
             return
@@ -110,8 +108,8 @@ def migrate() -> None:
             await engine.dispose()
         out.print("The schema is up to date.")
 
-    with _session() as settings, _servers(settings, kafka=False) as addresses:
-        _complete(main())
+    with session() as settings, servers(settings, kafka=False) as addresses:
+        complete(main())
 
 
 @app.command()
@@ -126,8 +124,8 @@ def topics() -> None:
         for topic, found in differing.items():
             out.print(f"{topic} has other settings than ours: {found}", highlight=False)
 
-    with _session() as settings, _servers(settings, database=False) as addresses:
-        _complete(main())
+    with session() as settings, servers(settings, database=False) as addresses:
+        complete(main())
 
 
 @app.command()
@@ -144,8 +142,8 @@ def check(*, as_json: AsJson = False) -> None:
         finally:
             await engine.dispose()
 
-    with _session() as settings, _servers(settings) as addresses:
-        found = _complete(main())
+    with session() as settings, servers(settings) as addresses:
+        found = complete(main())
     if as_json:
         out.print_json(data=found)
     else:
@@ -164,14 +162,10 @@ def publish(
     seed: Annotated[int, typer.Option(help="The same seed gives the same purchases.")] = 1,
 ) -> None:
     """Publish sample traffic to the running service: students, trainers, carts, payments."""
-    with _session() as settings:
-        kafka = settings.kafka_bootstrap_servers or (running_here(settings.home) or {}).get("kafka")
-        if kafka is None:
-            err.print(_NOTHING_RUNS)
-            raise typer.Exit(1)
-        _complete(
+    with session() as settings:
+        complete(
             publish_sample(
-                kafka,
+                known_kafka(settings),
                 settings,
                 purchases=purchases,
                 rate=rate,
@@ -183,6 +177,13 @@ def publish(
         )
 
 
+app.command()(parked)
+app.command()(journey)
+app.add_typer(repair, name="repair", help="Put right what is parked: publish one command, and show its answer.")
+repair.command()(bulk)
+app.command()(replay)
+
+
 async def _serve(settings: Settings, addresses: Addresses, names: list[str]) -> None:
     async with running(settings, addresses, names) as service:
         with known(settings.home, _addresses(service)):
@@ -191,79 +192,6 @@ async def _serve(settings: Settings, addresses: Addresses, names: list[str]) -> 
             await service.wait_until_ready()
             out.print("Ready. Ctrl-C stops it.")
             await asyncio.Event().wait()
-
-
-async def _until_stopped(main: Coroutine[Any, Any, None], console: Console) -> None:
-    """Run until it ends, or cancel it at SIGTERM or SIGINT; a second signal changes nothing."""
-    stopped = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stopped.set)
-    waiting, running_ = asyncio.ensure_future(stopped.wait()), asyncio.ensure_future(main)
-    await asyncio.wait({waiting, running_}, return_when=asyncio.FIRST_COMPLETED)
-    if not running_.done():
-        running_.cancel()
-        console.print("Stopping.")
-    with suppress(asyncio.CancelledError):
-        await running_
-
-
-@contextmanager
-def _session(*, quiet: bool = False) -> Iterator[Settings]:
-    """The settings, with one sentence and exit code 1 in place of a traceback for what a person can mend."""
-    try:
-        settings = Settings()
-        if quiet and "log_level" not in settings.model_fields_set:
-            settings = settings.model_copy(update={"log_level": "WARNING"})
-        configure_logs(settings)
-        yield settings
-    except ValidationError as error:
-        for problem in error.errors():
-            err.print(_problem(problem), highlight=False, soft_wrap=True, markup=False)
-        raise typer.Exit(1) from None
-    except (FirstbellError, KafkaError) as error:
-        err.print(_sentence(error), style="bold", highlight=False, soft_wrap=True, markup=False)
-        raise typer.Exit(1) from None
-
-
-@contextmanager
-def _servers(settings: Settings, *, kafka: bool = True, database: bool = True) -> Iterator[Addresses]:
-    """The two servers: those of the settings, and our own for what is not set."""
-    given = settings.database_url.get_secret_value() if settings.database_url else ""
-    own_kafka = kafka and not settings.kafka_bootstrap_servers
-    own_database = database and not given
-    if not own_kafka and not own_database:
-        yield Addresses(settings.kafka_bootstrap_servers or "", given)
-        return
-    with embedded.servers(settings.home, kafka=own_kafka, postgres=own_database, progress=_progress) as servers:
-        yield Addresses(settings.kafka_bootstrap_servers or servers.kafka or "", given or servers.database_url or "")
-
-
-def _sentence(error: FirstbellError | KafkaError) -> str:
-    """What went wrong, and with which of the servers."""
-    message = str(error.args[-1]) if error.args else repr(error)
-    if isinstance(error, Fault) and error.args[0] == "42P01":
-        return "PostgreSQL (DATABASE_URL): the schema is missing; bring it up with: app.py migrate"
-    if isinstance(error, Transient | Fault):
-        return f"PostgreSQL (DATABASE_URL): {message}"
-    return f"Kafka (KAFKA_BOOTSTRAP_SERVERS): {error}" if isinstance(error, KafkaError) else message
-
-
-def _problem(problem: ErrorDetails) -> str:
-    """A setting that is not as expected, by the name that it has in the environment."""
-    name = str(problem["loc"][0]) if problem["loc"] else "settings"
-    variable = name if name.isupper() else f"FIRSTBELL_{name.upper()}"
-    return f"{variable}: {problem['msg'].removeprefix('Value error, ')}"
-
-
-def _progress(step: str) -> None:
-    err.print(f"[dim]{step}[/dim]", highlight=False)
-
-
-def _complete(main: Coroutine[Any, Any, T]) -> T:
-    import uvloop  # noqa: PLC0415  not on every platform
-
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(main)
 
 
 def _names(actors: str) -> list[str]:

@@ -7,6 +7,7 @@ Transient     nothing wrong with the record: everything is rolled back and done 
 Anything else is a fault of ours: tried again with growing pauses, and counted by the fuse.
 """
 
+from collections.abc import Iterator
 from typing import Any, ClassVar
 
 
@@ -185,3 +186,16 @@ class BadValue(FirstbellError):
 
 class Fault(FirstbellError):
     """A database error that speaks of our code or its set-up, never of a record."""
+
+
+def in_words(code: str) -> str:
+    """What a reason code means, in a sentence; the code itself where it is none of ours."""
+    return next(
+        (f"{kind.__doc__}".splitlines()[0] for kind in _kinds(Parked) if getattr(kind, "code", "") == code), code
+    )
+
+
+def _kinds(parent: type[Parked]) -> Iterator[type[Parked]]:
+    for kind in parent.__subclasses__():
+        yield kind
+        yield from _kinds(kind)

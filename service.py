@@ -10,6 +10,7 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from functools import partial
 
 import structlog
@@ -19,11 +20,14 @@ from faststream.kafka import KafkaBroker
 from sqlalchemy.ext.asyncio import AsyncEngine
 from tenacity import AsyncRetrying, retry_if_exception_type, wait_random_exponential
 
-from actors import allocation, cart, coins, directory, enrollment, sessions
+from actors import allocation, cart, coins, directory, enrollment, reconciler, repair, sessions
+from actors.allocation import Allocator
 from actors.batch import Actor
+from actors.commands import Tools
 from actors.connection import admin_client, broker_of, producer_of
 from actors.consumers import Consumers, Publisher
 from actors.fuse import Fuse
+from actors.lag import oldest_unread
 from actors.runtime import Delivery
 from actors.topics import create_topics, differing_topics
 from console.health import health_app
@@ -36,7 +40,7 @@ from storage.schema import migrate, needed_version, schema_version
 
 _log = structlog.get_logger("firstbell.service")
 
-ACTORS = ("enrollment", "cart", "coins", "allocation", "sessions", "directory")
+ACTORS = ("enrollment", "cart", "coins", "allocation", "sessions", "directory", "repair")
 
 
 class UnsafeDatabase(FirstbellError):
@@ -51,21 +55,37 @@ class Addresses:
     database_url: str
 
 
-def actors_of(settings: Settings, names: Sequence[str] = ACTORS) -> list[Actor]:
-    """The actors of these names."""
-    weights = Weights(per_km=settings.weight_per_km, per_series=settings.weight_per_series)
-    known = {
-        a.name: a
-        for a in (
-            enrollment.ACTOR,
-            cart.ACTOR,
-            coins.ACTOR,
-            allocation.actor(weights, settings.default_timezone),
-            sessions.ACTOR,
-            directory.ACTOR,
-        )
-    }
+async def _nobody_is_behind(_: datetime) -> bool:
+    """Where nobody knows how far the actors have come, commands do not wait."""
+    return False
+
+
+def actors_of(
+    settings: Settings, names: Sequence[str] = ACTORS, *, behind: repair.Behind = _nobody_is_behind
+) -> list[Actor]:
+    """The actors of these names; `behind` tells whether one of them still has older records to read."""
+    known = {actor.name: actor for actor in _steps(settings)}
+    # Trainers are kept in memory, and never by two that work at the same time.
+    allocator = Allocator(_weights(settings), settings.default_timezone)
+    steps = {actor.name: actor for actor in _steps(settings)} | {"allocation": allocation.actor_of(allocator)}
+    known["repair"] = repair.actor(Tools(steps, allocator), settings.signing_keys, behind)
     return [known[name] for name in names]
+
+
+def _steps(settings: Settings) -> list[Actor]:
+    allocator = Allocator(_weights(settings), settings.default_timezone)
+    return [
+        enrollment.ACTOR,
+        cart.ACTOR,
+        coins.ACTOR,
+        allocation.actor_of(allocator),
+        sessions.ACTOR,
+        directory.ACTOR,
+    ]
+
+
+def _weights(settings: Settings) -> Weights:
+    return Weights(per_km=settings.weight_per_km, per_series=settings.weight_per_series)
 
 
 async def prepare_database(engine: AsyncEngine, database_url: str) -> None:
@@ -98,6 +118,7 @@ class Service:
         self._producer: AIOKafkaProducer | None = None
         self._http: HttpServer | None = None
         self._starting: asyncio.Task[None] | None = None
+        self._sweeping: asyncio.Task[None] | None = None
         self._stopping = False
 
     async def start(self) -> None:
@@ -129,6 +150,9 @@ class Service:
             self._starting.cancel()
             with suppress(asyncio.CancelledError, Exception):  # whoever waits for the start is told
                 await self._starting
+        if self._sweeping:
+            self._sweeping.cancel()
+            await asyncio.wait({self._sweeping})
         if self._consumers:
             await self._consumers.stop()
         if self._producer:
@@ -143,7 +167,7 @@ class Service:
         await self._insist(self._create_topics, KafkaError, OSError)
         self._broker = broker_of(self.settings, self.addresses.kafka)
         self._producer = producer_of(self.settings, self.addresses.kafka)
-        publish = Publisher(self._producer, self.settings.topic_prefix)
+        publish = Publisher(self._producer, self.settings.topic_prefix, self.settings.signing_keys)
         deliveries = [
             Delivery(
                 actor,
@@ -151,7 +175,7 @@ class Service:
                 publish,
                 fuse=Fuse(asyncio.get_running_loop().time, probe_after=self.settings.probe_after),
             )
-            for actor in actors_of(self.settings, self._names)
+            for actor in actors_of(self.settings, self._names, behind=self._behind)
         ]
         self._consumers = Consumers(self._broker, deliveries, self.settings)
         await self._insist(self._producer.start, KafkaError, OSError)
@@ -159,6 +183,8 @@ class Service:
         with _quiet_coordinator():
             await self._insist(self._consumers.start, KafkaError, OSError)
             await self._consumers.wait_until_joined()
+        if "repair" in self._names:
+            self._sweeping = asyncio.create_task(self._sweep(publish))
         _log.info("started", actors=self._names, kafka=self.addresses.kafka, port=self.port)
 
     async def _insist(self, attempt: Callable[[], Awaitable[object]], *passing: type[Exception]) -> None:
@@ -184,11 +210,29 @@ class Service:
             for topic, found in (await differing_topics(admin, self.settings)).items():
                 _log.warning("topic has other settings than ours", topic=topic, found=found)
 
+    async def _behind(self, at: datetime) -> bool:
+        """Whether an actor other than repair has records to read that were written before this instant."""
+        oldest = await self._oldest_unread([name for name in ACTORS if name != "repair"])
+        return oldest is not None and oldest < at
+
+    async def _oldest_unread(self, names: Sequence[str] = ACTORS) -> datetime | None:
+        return await oldest_unread(self.settings, self.addresses.kafka, actors_of(self.settings, names))
+
+    async def _sweep(self, publish: Publisher) -> None:
+        """Look for what is stuck, again and again."""
+        grace = timedelta(seconds=self.settings.stuck_after)
+        while True:
+            await asyncio.sleep(self.settings.sweep_seconds)
+            await reconciler.sweep_quietly(self.engine, publish, self._oldest_unread, grace)
+
     async def _alive(self) -> dict[str, str]:
         if self._starting and self._starting.done() and not self._starting.cancelled() and self._starting.exception():
             return {"start": str(self._starting.exception())}
         dead = self._consumers.dead if self._consumers else []
-        return dict.fromkeys(dead, "its consumer has ended")
+        obstacles = dict.fromkeys(dead, "its consumer has ended")
+        if self._sweeping and self._sweeping.done() and not self._stopping:
+            obstacles["reconciler"] = "has ended"
+        return obstacles
 
     async def _ready(self) -> dict[str, str]:
         if self._stopping:

@@ -4,6 +4,7 @@ The conventional names of the environment are kept (DATABASE_URL, KAFKA_*, LOG_*
 FIRSTBELL_*.
 """
 
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -11,6 +12,9 @@ from pydantic import AfterValidator, AliasChoices, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from domain.clocks import zone_names
+
+# A key of commands. A comma ends it; what is no visible ASCII looks different to every program that signs.
+_KEY = re.compile(r"(?P<id>[A-Za-z0-9._-]{1,64}):(?P<secret>[!-+\--~]{32,})")
 
 
 def _known_zone(zone: str) -> str:
@@ -27,6 +31,28 @@ def _postgresql(address: SecretStr) -> SecretStr:
     return address
 
 
+def _keys(listed: SecretStr) -> SecretStr:
+    _keys_of(listed.get_secret_value())
+    return listed
+
+
+def _keys_of(listed: str) -> dict[str, bytes]:
+    keys: dict[str, bytes] = {}
+    for entry in listed.split(","):
+        match = _KEY.fullmatch(entry.strip())
+        if match is None:
+            msg = (
+                "expected id:secret, comma-separated: ids of 1 to 64 characters out of A-Z, a-z, 0-9, '.', '_' "
+                "and '-', secrets of 32 or more visible ASCII characters other than a comma"
+            )
+            raise ValueError(msg)
+        if match["id"] in keys:
+            msg = f"the key id {match['id']} is there more than once"
+            raise ValueError(msg)
+        keys[match["id"]] = match["secret"].encode()
+    return keys
+
+
 def _conventional(name: str) -> AliasChoices:
     return AliasChoices(name, f"FIRSTBELL_{name}")
 
@@ -35,7 +61,11 @@ class Settings(BaseSettings):
     """The settings of one process, from the environment."""
 
     model_config = SettingsConfigDict(
-        env_prefix="FIRSTBELL_", frozen=True, env_ignore_empty=True, populate_by_name=True
+        env_prefix="FIRSTBELL_",
+        frozen=True,
+        env_ignore_empty=True,
+        populate_by_name=True,
+        hide_input_in_errors=True,  # an address or a key that is refused holds a secret all the same
     )
 
     kafka_bootstrap_servers: str | None = Field(
@@ -93,11 +123,20 @@ class Settings(BaseSettings):
         30, ge=1, description="Days that topics keep a record; lag that nears it loses purchases."
     )
 
+    repair_keys: Annotated[SecretStr, AfterValidator(_keys)] | None = Field(
+        None,
+        description="id:secret,id2:secret2 that commands are signed with, by the first. Not set: anybody's count.",
+    )
+
     max_records: int = Field(1000, ge=1, description="Records in a batch: the fastest of 100 to 2,000, measured.")
     poll_ms: int = Field(10, ge=1, description="Pause of an idle poll; 200 made a hop ten times slower.")
     session_timeout_ms: int = Field(10_000, ge=6_000, description="After it a dead worker's partitions move on.")
     rebalance_timeout_ms: int = Field(60_000, ge=10_000, description="Longer than the longest batch with its pauses.")
     graceful_timeout: float = Field(25.0, gt=0, description="Seconds a batch may take to end when the service stops.")
+    sweep_seconds: float = Field(60.0, gt=0, description="Seconds between looks for purchases that are stuck.")
+    stuck_after: float = Field(
+        60.0, gt=0, description="Seconds after which a step that nothing unread will do counts as stuck."
+    )
     probe_after: float = Field(30.0, gt=0, description="Seconds between tries of an actor whose fuse has tripped.")
 
     default_timezone: Annotated[str, AfterValidator(_known_zone)] = Field(
@@ -105,3 +144,8 @@ class Settings(BaseSettings):
     )
     weight_per_km: float = Field(1.0, ge=0, description="Cost of a trainer for each kilometre of way.")
     weight_per_series: float = Field(2.0, ge=0, description="Cost of a trainer for each series he teaches already.")
+
+    @property
+    def signing_keys(self) -> dict[str, bytes]:
+        """The secrets of commands by key id; the first one signs. Empty: commands need no signature."""
+        return _keys_of(self.repair_keys.get_secret_value()) if self.repair_keys else {}

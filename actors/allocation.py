@@ -1,4 +1,4 @@
-"""enrollments.created -> allocations.approved
+"""enrollments.created -> allocations.approved; enrollments.revoked -> allocations.released
 
 Replay-safe: an allocation is decided once per enrolment, under the purchase's lock, and read back.
 Parks: an invalid session count or schedule, a schedule in the past, a student who is busy,
@@ -7,15 +7,17 @@ nobody free for the whole series and near enough; an enrolment that this databas
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from actors.assignment import assign
-from actors.batch import Actor, Outcome
-from actors.request import Request, request_of
+from actors.batch import Actor, Outcome, joined
+from actors.releasing import release
+from actors.request import Request, Wanted, request_of
 from actors.unknown import park_unknown
 from contracts.allocations import AllocationApproved
-from contracts.enrollments import EnrollmentCreated
+from contracts.enrollments import EnrollmentCreated, EnrollmentRevoked
 from contracts.record import Record
 from domain.matching import Weights
 from errors import Parked
@@ -33,12 +35,23 @@ class Allocator:
     default_zone: str
     trainers: TrainerDirectory = field(default_factory=TrainerDirectory)
 
+    async def handle(self, db: AsyncConnection, records: Sequence[Record]) -> Outcome:
+        """Allocate what was created, release what was revoked."""
+        created = [record for record in records if isinstance(record.event, EnrollmentCreated)]
+        if len(created) == len(records):
+            return await self.allocate(db, created)
+        # Both lock purchases and trainers: the purchases of both before the trainers of either.
+        await purchases.lock(db, (record.event.payment_id for record in records))
+        allocated = await self.allocate(db, created) if created else Outcome()
+        released = await release(db, [record for record in records if isinstance(record.event, EnrollmentRevoked)])
+        return joined(allocated, released)
+
     async def allocate(self, db: AsyncConnection, records: Sequence[Record]) -> Outcome:
         """Give each enrolment a trainer for its whole series, once."""
         carriers = {record.event.payment_id: record for record in records}
         await purchases.lock(db, carriers)
         orders = await allocations.orders(db, sorted(carriers))
-        undecided = [o for o in orders if not o.allocated and not o.refunded]
+        undecided = [o for o in orders if not o.allocated and not o.refunded and not o.dismissed]
         requests, refused = await self._requests(db, undecided)
         approved = await allocations.approved(db, [o.payment_id for o in orders if o.allocated])
         if requests:
@@ -47,11 +60,26 @@ class Allocator:
             refused += assigned.refused
         await purchases.advance(db, _states(undecided, refused))
         return Outcome(
-            publish=[_approved(allocation) for allocation in approved],
+            publish=[approval(allocation) for allocation in approved],
             parked=park_unknown(records, {order.payment_id for order in orders})
-            + [_parking(carriers[order.payment_id], order, reason) for order, reason in refused],
+            + [parking_of(carriers[order.payment_id], order, reason) for order, reason in refused],
             done=[str(allocation.enrollment_id) for allocation in approved],
         )
+
+    async def decide(self, db: AsyncConnection, order: Order, wanted: Wanted) -> Allocation:
+        """Decide one order anew, as an admin wants it; the caller holds the purchase's lock.
+
+        Raises: Parked, with the reason why nobody can be had; the time of before is given back then.
+        """
+        students = await directory.lock_students(db, [order.student_id])
+        return await self.take(db, request_of(order, students[order.student_id], self.default_zone, wanted))
+
+    async def take(self, db: AsyncConnection, request: Request, since: datetime | None = None) -> Allocation:
+        """Give this one request its trainer; purchase and student are locked. Raises: Parked."""
+        assigned = await assign(db, self.trainers, [request], self.weights, since=since)
+        for _, reason in assigned.refused:
+            raise reason
+        return assigned.approved[0]
 
     async def _requests(
         self, db: AsyncConnection, orders: Sequence[Order]
@@ -68,10 +96,10 @@ class Allocator:
         return requests, refused
 
 
-def actor(weights: Weights, default_zone: str) -> Actor:
-    """The allocation actor, with a directory of trainers of its own."""
-    allocate = Allocator(weights, default_zone).allocate
-    return Actor("allocation", (EnrollmentCreated.TOPIC,), allocate, subject="enrollment_id", holds_up=True)
+def actor_of(allocator: Allocator) -> Actor:
+    """The allocation actor of this allocator."""
+    topics = (EnrollmentCreated.TOPIC, EnrollmentRevoked.TOPIC)
+    return Actor("allocation", topics, allocator.handle, subject="enrollment_id", holds_up=True)
 
 
 def _states(undecided: Sequence[Order], refused: Sequence[tuple[Order, Parked]]) -> list[tuple[str, str]]:
@@ -79,7 +107,8 @@ def _states(undecided: Sequence[Order], refused: Sequence[tuple[Order, Parked]])
     return [(o.payment_id, "parked" if o.payment_id in parked else "allocated") for o in undecided]
 
 
-def _parking(record: Record, order: Order, reason: Parked) -> Parking:
+def parking_of(record: Record, order: Order, reason: Parked) -> Parking:
+    """The allocation step of this order, parked."""
     return Parking(
         reason,
         record,
@@ -87,10 +116,12 @@ def _parking(record: Record, order: Order, reason: Parked) -> Parking:
         payment_id=order.payment_id,
         enrollment_id=order.enrollment_id,
         student_id=order.student_id,
+        seen=order.seen,
     )
 
 
-def _approved(allocation: Allocation) -> AllocationApproved:
+def approval(allocation: Allocation) -> AllocationApproved:
+    """The event that tells of an allocation, as it is stored."""
     return AllocationApproved(
         allocation_id=allocation.allocation_id,
         enrollment_id=allocation.enrollment_id,

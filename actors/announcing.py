@@ -8,7 +8,7 @@ from typing import Protocol
 import structlog
 
 import metrics
-from actors.batch import Outcome
+from actors.batch import News, Outcome
 from actors.tracing import correlation_id, trace_of_record, traced
 from contracts.base import Event
 from contracts.parking import FulfilmentParked
@@ -30,11 +30,14 @@ class Committed:
 
     events: list[Event] = field(default_factory=list)
     parked: list[tuple[Record, ParkedItem]] = field(default_factory=list)
+    news: list[News] = field(default_factory=list)
 
     def take(self, outcome: Outcome, parked: list[tuple[Record, ParkedItem]]) -> None:
         """Add what one transaction led to."""
         self.events += outcome.publish
         self.parked += parked
+        if outcome.news:
+            self.news.append(outcome.news)
 
 
 async def announce(publish: Publish, committed: Committed, records: Sequence[Record], deadline: float) -> None:

@@ -4,24 +4,24 @@ Everything costly happens before the trainers are locked; after it, what the dec
 and decided at once. Only when a booking turns out to be taken after all is it decided again.
 """
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from functools import lru_cache
 from time import gmtime, strftime
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from actors.occupied import block, occupied
+from actors.offering import explained
 from actors.request import Request
-from contracts.base import derived_id
 from domain.directory import Candidate
-from domain.matching import Weights, choose, explain
+from domain.matching import Weights, choose
 from domain.occupancy import Occupancy
 from domain.schedule import Series, session_starts
-from errors import NoTrainerAvailable, Parked, StudentAlreadyBooked
-from storage import allocations, bookings
+from errors import NoTrainerAvailable, Parked
+from storage import allocations, bookings, releases
 from storage.allocations import Allocation, Decision, Order
-from storage.bookings import Taken
 from storage.trainers import TrainerDirectory
 
 _ROUNDS = 3
@@ -36,58 +36,87 @@ class Assigned:
 
 
 async def assign(
-    db: AsyncConnection, directory: TrainerDirectory, requests: Sequence[Request], weights: Weights
+    db: AsyncConnection,
+    directory: TrainerDirectory,
+    requests: Sequence[Request],
+    weights: Weights,
+    *,
+    since: datetime | None = None,
 ) -> Assigned:
-    """Choose, book and store a trainer for each request whose purchase and student are locked by the caller."""
+    """Choose, book and store a trainer for each request whose purchase and student are locked by the caller.
+
+    What was decided before gives its time back first: all of it, or the sessions that begin at `since` or later.
+    """
     await directory.refresh(db)
-    candidates = {r.wish.key: directory.trainers.candidates(r.wish) for r in requests}
-    locked = sorted({c.trainer.no for found in candidates.values() for c in found})
+    candidates = {r.wish.key: _candidates(directory, r) for r in requests}
+    before = [r.order for r in requests if r.order.allocated]
+    locked = sorted({c.trainer.no for found in candidates.values() for c in found} | set(_trainers(before)))
     await bookings.lock_trainers(db, locked)
     if await directory.refresh(db):
         held = set(locked)
-        candidates = {
-            r.wish.key: [c for c in directory.trainers.candidates(r.wish) if c.trainer.no in held] for r in requests
-        }
-    trainers, students = await _occupied(db, requests, locked)
+        candidates = {r.wish.key: [c for c in _candidates(directory, r) if c.trainer.no in held] for r in requests}
+    if before:
+        await releases.free(db, [order.allocation_id for order in before], since)
+    series = [r.wish.series for r in requests]
+    trainers, students = await occupied(db, series, locked, sorted({r.wish.student_no for r in requests}))
+    for request in requests:
+        _keep(request, candidates, trainers)
     result = Assigned([], [])
+    refused: list[tuple[Request, type[Parked]]] = []
     waiting = list(requests)
     for _ in range(_ROUNDS):
         chosen = choose([(r.wish, candidates[r.wish.key]) for r in waiting], trainers, students, weights)
         decisions = {r.wish.key: _decision(r, c) for r in waiting if isinstance(c := chosen[r.wish.key], Candidate)}
-        for request in (r for r in waiting if r.wish.key not in decisions):
-            # An explanation looks at every trainer of the course: heartbeats must not wait for a thousand.
-            await asyncio.sleep(0)
-            reason = _refusal(request, chosen[request.wish.key], directory, trainers, students)
-            result.refused.append((request.order, reason))
+        refused += [(r, why) for r in waiting if not isinstance(why := chosen[r.wish.key], Candidate)]
         stored = await allocations.approve(db, list(decisions.values()))
         result.approved.extend(stored)
         for allocation in stored:
             del decisions[allocation.payment_id]
         if not decisions:
-            return result
+            break
         # Their time was taken after all: give it back, look at what is really booked, choose again.
         for decision in decisions.values():
             trainers.release(decision.trainer_no, decision.series)
             students.release(decision.student_no, decision.series)
         waiting = [r for r in waiting if r.wish.key in decisions]
         await _look_closer(db, trainers, students, locked, [r.wish.student_no for r in waiting])
-    result.refused.extend((r.order, NoTrainerAvailable(contended=True)) for r in waiting)
+    else:
+        result.refused.extend((r.order, NoTrainerAvailable(contended=True)) for r in waiting)
+    if refused:
+        result.refused.extend(await explained(db, directory, refused))
     return result
 
 
-async def _occupied(
-    db: AsyncConnection, requests: Sequence[Request], trainer_nos: Sequence[int]
-) -> tuple[Occupancy, Occupancy]:
-    """Who is busy when, read after the locks."""
-    series = [r.wish.series for r in requests]
-    trainers, students = Occupancy(series), Occupancy(series)
-    found = await bookings.occupied(db, trainer_nos, sorted({r.wish.student_no for r in requests}))
-    for no, booked in found.trainers:
-        trainers.book(no, booked)
-    for no, booked in found.students:
-        students.book(no, booked)
-    _block(trainers, found.absences)
-    return trainers, students
+def _candidates(directory: TrainerDirectory, request: Request) -> list[Candidate]:
+    """Who could take it when free: everybody who fits, or the one trainer that was asked for."""
+    if request.trainer_id is None:
+        found = directory.trainers.candidates(request.wish)
+        if request.keep is not None and request.force and all(c.trainer.no != request.keep for c in found):
+            found = [*found, *_in_spite(directory, request, request.keep)]
+        return found
+    trainer = directory.trainers.named(request.trainer_id)
+    return [] if trainer is None else _in_spite(directory, request, trainer.no)
+
+
+def _in_spite(directory: TrainerDirectory, request: Request, trainer_no: int) -> list[Candidate]:
+    """This very trainer, unless more stands against him than what is set aside."""
+    trainer = directory.trainers.get(trainer_no)
+    if trainer is None:
+        return []
+    causes, km = directory.trainers.misfit(request.wish, trainer_no)
+    return [] if set(causes) - set(request.force) else [Candidate(trainer, km or 0.0)]
+
+
+def _keep(request: Request, candidates: dict[str, list[Candidate]], trainers: Occupancy) -> None:
+    """Leave only the trainer of before to choose from, where he still fits and is free."""
+    if request.keep is None or not trainers.is_free(request.keep, request.wish.series):
+        return
+    same = [c for c in candidates[request.wish.key] if c.trainer.no == request.keep]
+    candidates[request.wish.key] = same or candidates[request.wish.key]
+
+
+def _trainers(orders: Sequence[Order]) -> list[int]:
+    return [order.trainer_no for order in orders if order.trainer_no is not None]
 
 
 async def _look_closer(
@@ -99,33 +128,14 @@ async def _look_closer(
 ) -> None:
     """A recipe no longer gives the times it was booked with: take the booked times themselves."""
     by_trainer, by_student = await bookings.taken(db, trainer_nos, student_nos)
-    _block(trainers, by_trainer)
-    _block(students, by_student)
-
-
-def _block(occupancy: Occupancy, taken: Sequence[Taken]) -> None:
-    for time in taken:
-        occupancy.block(time.who, time.starts_at, time.ends_at)
-
-
-def _refusal(
-    request: Request,
-    reason: object,
-    directory: TrainerDirectory,
-    trainers: Occupancy,
-    students: Occupancy,
-) -> Parked:
-    wish = request.wish
-    if reason is StudentAlreadyBooked:
-        clashes = students.clashes(wish.student_no, wish.series)
-        return StudentAlreadyBooked(sessions=[index + 1 for index in clashes])
-    return NoTrainerAvailable(**explain(directory.trainers, wish, trainers))
+    block(trainers, by_trainer)
+    block(students, by_student)
 
 
 def _decision(request: Request, candidate: Candidate) -> Decision:
     order = request.order
     return Decision(
-        allocation_id=derived_id("allocation", order.enrollment_id),
+        allocation_id=order.allocation_id,
         order=order,
         student_no=request.wish.student_no,
         trainer_no=candidate.trainer.no,
@@ -134,6 +144,7 @@ def _decision(request: Request, candidate: Candidate) -> Decision:
         provisional=request.provisional,
         metadata=request.metadata,
         booked=_multirange(request.wish.series),
+        first_number=request.first_number,
     )
 
 

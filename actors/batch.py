@@ -43,6 +43,21 @@ class Outcome:
     stored: Sequence[tuple[Record, ParkedItem]] = ()
 
 
+def joined(*outcomes: Outcome) -> Outcome:
+    """What several steps led to, as one."""
+    courses: dict[str, datetime] = {}
+    for outcome in outcomes:
+        for course, at in outcome.news.courses.items():
+            courses[course] = max(at, courses.get(course, at))
+    return Outcome(
+        publish=[event for outcome in outcomes for event in outcome.publish],
+        parked=[item for outcome in outcomes for item in outcome.parked],
+        done=[subject for outcome in outcomes for subject in outcome.done],
+        news=News(frozenset().union(*(outcome.news.students for outcome in outcomes)), courses),
+        stored=[item for outcome in outcomes for item in outcome.stored],
+    )
+
+
 # Runs inside the batch's transaction; it neither commits nor publishes.
 Handle = Callable[[AsyncConnection, Sequence[Record]], Awaitable[Outcome]]
 

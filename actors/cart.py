@@ -19,12 +19,12 @@ from storage.carts import Clearance
 
 async def clear(db: AsyncConnection, records: Sequence[Record]) -> Outcome:
     """Take what each enrolment bought out of its student's cart, for good."""
-    cleared = await carts.clear(db, sorted({record.event.payment_id for record in records}))
-    known = {clearance.payment_id for clearance in cleared}
+    known, cleared = await carts.clear(db, sorted({record.event.payment_id for record in records}))
+    done = {clearance.payment_id for clearance in cleared}
     return Outcome(
         publish=[_cleared(clearance) for clearance in cleared],
         parked=park_unknown(records, known),
-        done=[str(record.event.enrollment_id) for record in records if record.event.payment_id in known],
+        done=[str(record.event.enrollment_id) for record in records if record.event.payment_id in done],
     )
 
 

@@ -2,23 +2,23 @@
 
 Replay-safe: the newest `changedAt` wins in whatever order changes arrive; a credit is unique by its id.
 Parks: records that are no valid message of their feed; a change from the future; a credit that
-contradicts an earlier one with its id.
+contradicts an earlier one with its id; allocations whose trainer is not there for them any more.
 """
 
 import hashlib
-from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from actors.batch import Actor, Outcome
+from actors.batch import Actor, News, Outcome, joined
+from actors.unavailable import judge_changed
 from contracts.decode import Tombstone
 from contracts.feeds import CartChanged, CoinsCredited, StudentChanged, TrainerBusy, TrainerChanged
 from contracts.record import Record
 from errors import ChangedAtInFuture, ConflictingDuplicate
-from storage import coins, directory
+from storage import availability, coins, directory
 from storage.coins import Credit
 from storage.directory import Change
 from storage.parking import Parking
@@ -36,37 +36,56 @@ _ID_OF = {
 # would otherwise wait for each other.
 _KEEP = (
     (StudentChanged.TOPIC, directory.keep_students),
-    (TrainerChanged.TOPIC, directory.keep_trainers),
-    (TrainerBusy.TOPIC, directory.keep_absences),
+    (TrainerChanged.TOPIC, availability.keep_trainers),
+    (TrainerBusy.TOPIC, availability.keep_absences),
     (CartChanged.TOPIC, directory.keep_cart_changes),
 )
 
 
+Changes = Mapping[str, Sequence[tuple[Record, Change]]]
+
+
 async def keep(db: AsyncConnection, records: Sequence[Record]) -> Outcome:
-    """Take every change into the local copies."""
+    """Take every change into the local copies; tell for whom that is news."""
+    changes, parked = _changes(records)
+    credits_ = [(record, _credit(record.event)) for record in records if record.topic == CoinsCredited.TOPIC]
+    students = {c.id for _, c in changes[StudentChanged.TOPIC]} | {c.student_id for _, c in credits_}
+    await directory.number_students(db, students)
+    await directory.lock_students(db, students)
+    for topic, keep_changes in _KEEP:
+        await keep_changes(db, [change for _, change in changes[topic]])
+    stored = await coins.credit(db, [credit for _, credit in credits_])
+    parked += [_contradiction(record, c) for record, c in credits_ if stored[c.credit_id] != c]
+    return joined(Outcome(parked=parked, news=News(frozenset(students))), await _about_trainers(db, changes))
+
+
+ACTOR = Actor("directory", (*_ID_OF, CoinsCredited.TOPIC), keep)
+
+
+async def _about_trainers(db: AsyncConnection, changes: Changes) -> Outcome:
+    """What follows from trainers and absences that changed: news for courses, and sessions that have nobody now."""
+    trainers = {change.id: record for record, change in changes[TrainerChanged.TOPIC]}
+    absences = {change.id for _, change in changes[TrainerBusy.TOPIC]}
+    if not trainers and not absences:
+        return Outcome()
+    away = {change.fields.trainer_id: record for record, change in changes[TrainerBusy.TOPIC] if change.fields}
+    news = News(courses=await availability.news(db, trainers, absences))
+    return joined(Outcome(news=news), await judge_changed(db, absences, away | trainers))
+
+
+def _changes(records: Sequence[Record]) -> tuple[Changes, list[Parking]]:
+    """The changes by topic, and what claims to come from the future."""
+    changes: dict[str, list[tuple[Record, Change]]] = {topic: [] for topic in _ID_OF}
     parked: list[Parking] = []
-    changes: dict[str, list[Change]] = defaultdict(list)
-    credits_: list[tuple[Record, Credit]] = []
     for record in records:
-        if record.topic == CoinsCredited.TOPIC:
-            credits_.append((record, _credit(record.event)))
+        if record.topic not in _ID_OF:
             continue
         change = _change(record)
         if change.changed_at > record.at + _AHEAD:
             parked.append(_from_the_future(record, change))
         else:
-            changes[record.topic].append(change)
-    students = {change.id for change in changes[StudentChanged.TOPIC]} | {c.student_id for _, c in credits_}
-    await directory.number_students(db, students)
-    await directory.lock_students(db, students)
-    for topic, keep_changes in _KEEP:
-        await keep_changes(db, changes[topic])
-    stored = await coins.credit(db, [credit for _, credit in credits_])
-    parked += [_contradiction(record, c) for record, c in credits_ if stored[c.credit_id] != c]
-    return Outcome(parked=parked)
-
-
-ACTOR = Actor("directory", (*_ID_OF, CoinsCredited.TOPIC), keep)
+            changes[record.topic].append((record, change))
+    return changes, parked
 
 
 def _change(record: Record) -> Change:

@@ -9,9 +9,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from actors.batch import Actor, Outcome
 from contracts.record import Record
-from errors import Unreadable
-from storage import parking
+from errors import Parked, Unreadable
+from storage import parking, purchases
 from storage.parking import ParkedItem, Parking
+
+_IDS = ("payment_id", "enrollment_id", "allocation_id", "student_id")
 
 
 async def perform(
@@ -28,3 +30,16 @@ async def perform(
     if outcome.done:
         await parking.resolve(db, actor.name, outcome.done)
     return outcome, [*parked, *outcome.stored]
+
+
+async def park_alone(
+    db: AsyncConnection, actor: Actor, record: Record, reason: Parked
+) -> list[tuple[Record, ParkedItem]]:
+    """Park what nothing helps: as the actor's step where the record is about one, else as a record."""
+    subject = getattr(record.event, actor.subject or "", None)
+    ids = {name: getattr(record.event, name, None) for name in _IDS}
+    item = Parking(reason, record, None if subject is None else str(subject), **ids)
+    if actor.holds_up and item.payment_id:
+        await purchases.lock(db, [item.payment_id])
+        await purchases.advance(db, [(item.payment_id, "parked")])
+    return await parking.park(db, actor.name, [item])

@@ -1,14 +1,12 @@
 """Delivery and failure policy, for all actors alike: this module alone knows them.
 
-A batch is decoded record by record, handled in one transaction, published, and only then is its
-offset committed. Whatever fails is done again in place or parked durably before the offset moves.
+A batch is decoded record by record, handled in one transaction, looked after (who is to be woken?),
+published, and only then is its offset committed. Whatever fails is done again in place or parked
+durably before the offset moves.
 """
 
-import asyncio
-import random
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 
 import structlog
@@ -18,20 +16,18 @@ import metrics
 from actors.announcing import Committed, Publish, announce
 from actors.batch import Actor, Outcome
 from actors.fuse import Fuse
-from actors.performing import perform
+from actors.healing import wakes
+from actors.pauses import Pauses
+from actors.performing import park_alone, perform
 from actors.tracing import correlation_ids
 from contracts.decode import decode
 from contracts.record import Record
 from contracts.topics import TOPICS
 from errors import BadValue, Conflict, Contended, Parked, RefusedByDatabase, Transient, UnexpectedError, Unreadable
-from storage import parking, purchases
 from storage.engine import transaction
-from storage.parking import ParkedItem, Parking
+from storage.parking import ParkedItem
 
 _log = structlog.get_logger("firstbell.actors")
-
-
-_IDS = ("payment_id", "enrollment_id", "allocation_id", "student_id")
 
 
 class Redo(Exception):
@@ -68,18 +64,18 @@ class Delivery:
         self._publish = publish
         self._fuse = fuse or Fuse(time.monotonic)
         self._patience = patience or Patience()
+        self._pauses = Pauses(self._patience.first_pause, self._patience.longest_pause)
         self._reached = reached or _nowhere
-        self._hurry = asyncio.Event()
         self._redone = 0
         self._blamed: set[tuple[str, int, int]] = set()
 
     def hurry(self) -> None:
         """Cut every pause short: the partitions are wanted by somebody else, or the service stops."""
-        self._hurry.set()
+        self._pauses.hurry()
 
     def settle_down(self) -> None:
         """Pauses may take their time again."""
-        self._hurry.clear()
+        self._pauses.settle_down()
 
     async def deliver(self, records: Sequence[Record]) -> None:
         """Carry every record through: done and published, or parked.
@@ -97,7 +93,7 @@ class Delivery:
             metrics.RECORDS.labels(self.actor.name, "redone").inc(len(records))
             if not isinstance(error, Redo):
                 _log.exception("delivery failed", actor=self.actor.name)
-            await self._pause(self._redone)
+            await self._pauses.growing(self._redone)
             raise Redo(self.blocked) from error
         finally:
             metrics.FUSE_TRIPPED.labels(self.actor.name).set(self._fuse.tripped)
@@ -170,9 +166,9 @@ class Delivery:
                 metrics.RETRIES.labels(self.actor.name, type(error).__name__).inc()
                 _log.warning("batch rolled back", actor=self.actor.name, cause=error.args, tries=tries)
                 too_large = isinstance(error, Contended) and len(records) > 1 and tries > 1
-                if tries == self._patience.transient_tries or too_large or self._hurry.is_set():
+                if tries == self._patience.transient_tries or too_large or self._pauses.hurried:
                     raise
-                await self._pause(tries)
+                await self._pauses.growing(tries)
             else:
                 return
 
@@ -189,9 +185,9 @@ class Delivery:
         for tries in range(2, self._patience.fault_tries + 1):
             if not failed:
                 return
-            if self._hurry.is_set():
+            if self._pauses.hurried:
                 raise Redo("stopping")
-            await self._pause(tries)
+            await self._pauses.growing(tries)
             waiting, failed = failed, []
             for record, _ in waiting:
                 try:
@@ -216,20 +212,21 @@ class Delivery:
             raise Redo("fuse")
 
     async def _park_alone(self, record: Record, reason: Parked, committed: Committed) -> None:
-        """Park what nothing helps: as the actor's step where the record is about one, else as a record."""
-        subject = getattr(record.event, self.actor.subject or "", None)
-        ids = {name: getattr(record.event, name, None) for name in _IDS}
-        item = Parking(reason, record, None if subject is None else str(subject), **ids)
         try:
             async with transaction(self._engine) as db:
-                if self.actor.holds_up and item.payment_id:
-                    await purchases.lock(db, [item.payment_id])
-                    await purchases.advance(db, [(item.payment_id, "parked")])
-                committed.parked += await parking.park(db, self.actor.name, [item])
+                committed.parked += await park_alone(db, self.actor, record, reason)
         except Transient as error:
             raise Redo(type(error).__name__) from error
 
     async def _announce(self, records: Sequence[Record], committed: Committed) -> None:
+        """Look who is to be woken by what is committed, and tell all of it."""
+        try:
+            committed.events += await wakes(self._engine, (item for _, item in committed.parked), committed.news)
+        except Transient as error:
+            metrics.RETRIES.labels(self.actor.name, "look").inc()
+            _log.warning("looking after the batch failed", actor=self.actor.name, cause=error.args)
+            raise Redo("look") from error
+        await self._reached("looked")
         try:
             await announce(self._publish, committed, records, self._patience.publish_deadline)
         except Exception as error:  # any failure to publish means: not acknowledged, so do it again
@@ -244,7 +241,7 @@ class Delivery:
         The fuse closes when more than half of them go through; raises Redo while it does not.
         """
         if self._fuse.wait > 0:
-            await self._sleep(min(self._fuse.wait, self._patience.longest_pause))
+            await self._pauses.sleep(min(self._fuse.wait, self._patience.longest_pause))
             raise Redo("fuse")
         few = records[:: max(1, len(records) // 10)][:10]
         through = 0
@@ -267,16 +264,6 @@ class Delivery:
             _log.warning("probe failed", actor=self.actor.name, cause=repr(error))
             return False
         return True
-
-    async def _pause(self, tries: int) -> None:
-        """A growing, capped pause with full jitter below its upper half."""
-        longest = min(self._patience.first_pause * 2 ** (tries - 1), self._patience.longest_pause)
-        await self._sleep(longest * random.uniform(0.5, 1))  # noqa: S311  spreads retries, guards nothing
-
-    async def _sleep(self, seconds: float) -> None:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._hurry.wait()
 
     def _count(self, records: Sequence[Record], parked: int, seconds: float) -> None:
         name = self.actor.name

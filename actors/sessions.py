@@ -1,4 +1,4 @@
-"""allocations.approved -> sessions.scheduled
+"""allocations.approved -> sessions.scheduled; allocations.released -> sessions.cancelled
 
 Replay-safe: an allocation is scheduled once, under the purchase's lock; its series is read back.
 Parks: a missing or deleted profile, coordinates that are no place, an allocation that is not
@@ -8,11 +8,13 @@ approved, provisional, or without a session count. The allocation stays approved
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
+from itertools import repeat
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from actors.batch import Actor, Outcome
-from contracts.allocations import AllocationApproved
+from actors.batch import Actor, Outcome, joined
+from actors.cancelling import cancel
+from contracts.allocations import AllocationApproved, AllocationReleased
 from contracts.record import Record
 from contracts.sessions import SessionsScheduled, SessionTime
 from domain.places import is_place
@@ -33,15 +35,25 @@ from storage.parking import Parking
 from storage.sessions import Brief, Scheduled
 
 
+async def keep(db: AsyncConnection, records: Sequence[Record]) -> Outcome:
+    """Schedule what was approved, cancel what was released; all purchases are locked before either."""
+    await sessions.lock(db, {record.event.allocation_id for record in records})
+    approved = [record for record in records if isinstance(record.event, AllocationApproved)]
+    released = [record for record in records if isinstance(record.event, AllocationReleased)]
+    if not released:
+        return await schedule(db, approved)
+    scheduled = await schedule(db, approved) if approved else Outcome()
+    return joined(scheduled, await cancel(db, released))
+
+
 async def schedule(db: AsyncConnection, records: Sequence[Record]) -> Outcome:
-    """Create every session of each approved allocation, once."""
+    """Create every session of each approved allocation, once; the purchases are locked."""
     carriers = {r.event.allocation_id: r for r in sorted(records, key=lambda record: record.event.version)}
-    await sessions.lock(db, carriers)
     briefs = await sessions.briefs(db, list(carriers))
     reasons = {
         allocation_id: _obstacle(record, briefs.get(allocation_id)) for allocation_id, record in carriers.items()
     }
-    able = [brief for i, brief in briefs.items() if reasons[i] is None and _current(carriers[i], brief)]
+    able = [b for i, b in briefs.items() if reasons[i] is None and _current(carriers[i], b) and not _dropped(b)]
     stored = await sessions.schedule(db, [(b, *_place(b)) for b in able if b.scheduled_at is None])
     stored |= await sessions.scheduled(db, [b.allocation_id for b in able if b.scheduled_at is not None])
     parked = [_parking(carriers[i], briefs.get(i), reason) for i, reason in reasons.items() if reason]
@@ -57,12 +69,14 @@ async def schedule(db: AsyncConnection, records: Sequence[Record]) -> Outcome:
     )
 
 
-ACTOR = Actor("sessions", (AllocationApproved.TOPIC,), schedule, subject="allocation_id", holds_up=True)
+ACTOR = Actor(
+    "sessions", (AllocationApproved.TOPIC, AllocationReleased.TOPIC), keep, subject="allocation_id", holds_up=True
+)
 
 
 def _obstacle(record: Record, brief: Brief | None) -> Parked | None:
     """Why the sessions cannot be created, None when they can (or are there already)."""
-    if brief is not None and not _current(record, brief):
+    if brief is not None and (not _current(record, brief) or _dropped(brief)):
         return None
     if brief is None or brief.status != "approved":
         return AllocationNotApproved(
@@ -70,7 +84,7 @@ def _obstacle(record: Record, brief: Brief | None) -> Parked | None:
         )
     if brief.scheduled_at is not None:
         return None
-    if not brief.known:
+    if not brief.known and _repaired(brief) is None:
         return StudentProfileMissing(studentId=brief.student_id)
     return _location_obstacle(brief) or _count_obstacle(brief) or _provisional_obstacle(brief)
 
@@ -80,8 +94,13 @@ def _current(record: Record, brief: Brief) -> bool:
     return not brief.refunded and record.event.version >= brief.version
 
 
+def _dropped(brief: Brief) -> bool:
+    """An admin dismissed the step before it was done: a replay neither parks it again nor does it."""
+    return brief.dismissed and brief.scheduled_at is None
+
+
 def _location_obstacle(brief: Brief) -> Parked | None:
-    if _online(brief):
+    if _online(brief) or _repaired(brief) is not None:
         return None
     if brief.latitude is None or brief.longitude is None:
         return StudentLocationMissing(studentId=brief.student_id)
@@ -110,7 +129,13 @@ def _online(brief: Brief) -> bool:
 
 
 def _place(brief: Brief) -> tuple[float | None, float | None]:
-    return (None, None) if _online(brief) else (brief.latitude, brief.longitude)
+    return (None, None) if _online(brief) else _repaired(brief) or (brief.latitude, brief.longitude)
+
+
+def _repaired(brief: Brief) -> tuple[float, float] | None:
+    """Coordinates that an admin gave, in place of those of the profile; a decision has checked them."""
+    repaired = brief.metadata.get("repaired") or {}
+    return (repaired["latitude"], repaired["longitude"]) if "latitude" in repaired else None
 
 
 def _parking(record: Record, brief: Brief | None, reason: Parked) -> Parking:
@@ -135,7 +160,7 @@ def _scheduled(brief: Brief, series: Scheduled) -> SessionsScheduled:
         trainer_id=brief.trainer_id,
         course_id=brief.course_id,
         version=brief.version,
-        sessions=tuple(map(_session, series.numbers, series.starts, series.ends)),
+        sessions=tuple(map(_session, series.numbers, series.starts, series.ends, series.versions or repeat(1))),
         scheduled_at=series.scheduled_at,
     )
 
@@ -143,8 +168,9 @@ def _scheduled(brief: Brief, series: Scheduled) -> SessionsScheduled:
 # Thirty for each purchase, and many purchases share a slot: made once, and without a second validation
 # of what the database has checked.
 @lru_cache(maxsize=131072)
-def _session(number: int, start: int, end: int) -> SessionTime:
-    return SessionTime.model_construct(number=number, starts_at=_instant(start), ends_at=_instant(end))
+def _session(number: int, start: int, end: int, version: int) -> SessionTime:
+    moved = None if version == 1 else version
+    return SessionTime.model_construct(number=number, starts_at=_instant(start), ends_at=_instant(end), version=moved)
 
 
 @lru_cache(maxsize=65536)

@@ -9,13 +9,13 @@ from storage.parking import record_subject
 
 
 def traced(events: Sequence[Event], records: Sequence[Record]) -> list[tuple[Event, str]]:
-    """Each event with the traceparent of the record of its purchase."""
+    """Each event with the traceparent of the record of its purchase; one that is about none has a trace of its own."""
     carriers = {payment_of(record): record for record in records}
     pairs = []
     for event in events:
         payment_id = getattr(event, "payment_id", None)
         carrier = carriers.get(payment_id)
-        pairs.append((event, trace_of(carrier.headers if carrier else (), payment_id)))
+        pairs.append((event, trace_of(carrier.headers if carrier else (), payment_id or event.subject)))
     return pairs
 
 

@@ -89,6 +89,14 @@ def decode(topic: str, key: bytes | None, value: bytes | None) -> Event | Tombst
     return event
 
 
+def read_event(topic: str, key: bytes | None, value: bytes) -> Event:
+    """The contract of a value that is there; raises Unreadable."""
+    event = decode(topic, key, value)
+    if isinstance(event, Tombstone):  # only where the value is null
+        raise Unreadable(field="value", expected="a JSON object")
+    return event
+
+
 def _tombstone(spec: TopicSpec, key: bytes | None) -> Tombstone:
     if not spec.tombstones:
         raise Unreadable(field="value", expected="a JSON object: a null value means nothing on this topic")

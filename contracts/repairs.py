@@ -16,6 +16,7 @@ from contracts.base import (
     Id,
     Instant,
     Line,
+    OptionalCount,
     OptionalFinite,
     OptionalId,
     OptionalLine,
@@ -42,13 +43,14 @@ OptionalTier = Annotated[
 
 
 class RepairCommand(Event):
-    """What every command says: its id, who asks and why."""
+    """What every command says: its name, its id, who asks and why."""
 
     TOPIC: ClassVar[str] = "repairs.requested"
     KEY: ClassVar[str] = "command_id"
     SUBJECT: ClassVar[str] = "command_id"
     IDENTITY: ClassVar[tuple[str, ...]] = ("command_id",)
 
+    command: str
     command_id: Id
     requested_by: Annotated[str, text_of(320)]
     reason: Line
@@ -221,5 +223,7 @@ class RepairCompleted(Event):
     effects: Annotated[tuple[Effect, ...], default_if_missing(())] = ()
     digest: OptionalLine = None
     events: Annotated[tuple[Announced, ...], default_if_missing(())] = ()
+    # The commands that this one was expanded into.
+    items: OptionalCount = None
     refusal: Annotated[Refusal | None, BeforeValidator(missing_if_empty)] = None
     completed_at: Instant

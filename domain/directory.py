@@ -1,6 +1,6 @@
 """The trainers in memory, indexed by course and grid cell, and who of them could take a purchase."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import dist
 from typing import Final, NamedTuple
@@ -42,6 +42,15 @@ class Wish(NamedTuple):
     at_home: bool
 
 
+class Teacher(NamedTuple):
+    """Who teaches the course of a wish, his hours aside; `km` is None where it does not count or is not known."""
+
+    trainer: Trainer
+    km: float | None
+    near: bool  # within his radius, or distance does not count
+    rota: int  # his hours: a key of `Directory.works`
+
+
 class _Entry(NamedTuple):
     rota: int  # trainers of the same hours and zone share one
     point: Vector | None
@@ -75,22 +84,38 @@ class Directory:
         """Return the trainer of a number."""
         return self._trainers.get(no)
 
+    def named(self, trainer_id: str) -> Trainer | None:
+        """Return the trainer of an id; it looks at one after the other."""
+        return next((trainer for trainer in self._trainers.values() if trainer.id == trainer_id), None)
+
     def judged(self, wish: Wish) -> Iterator[tuple[Trainer, list[str], float | None]]:
         """Yield all who teach the course, why each cannot take the wish even when free, and how far away he is.
 
         The reasons are `inactive`, `hours`, `distance`, in this order; the distance in km is None
         where it does not count or is not known.
         """
-        works = _Verdicts(self._rotas, wish.series)
-        here = vector(wish.place) if wish.at_home and wish.place is not None else None
-        for rota, point, reach, (trainer, _) in self._teaching.get(wish.course, {}).values():
-            causes = [] if trainer.active else ["inactive"]
-            if not works[rota]:
-                causes.append("hours")
+        return self._judgements(self._teaching.get(wish.course, {}).values(), wish)
+
+    def misfit(self, wish: Wish, trainer_no: int) -> tuple[list[str], float | None]:
+        """Return the same of this trainer alone, with `course` first where he does not teach it.
+
+        Raises KeyError for a number that no trainer has.
+        """
+        trainer = self._trainers[trainer_no]
+        ((_, causes, km),) = self._judgements([self._entry(trainer)], wish)
+        return causes if wish.course in trainer.courses else ["course", *causes], km
+
+    def teachers(self, wish: Wish) -> Iterator[Teacher]:
+        """Yield the active who teach the course, at whatever hours and distance."""
+        here = _here(wish)
+        for rota, point, reach, (trainer, _) in self._active.get(wish.course, {}).values():
             chord = None if here is None or point is None else dist(point, here)
-            if here is not None and (chord is None or chord > reach):
-                causes.append("distance")
-            yield trainer, causes, None if chord is None else arc_km(chord)
+            near = here is None or (chord is not None and chord <= reach)
+            yield Teacher(trainer, None if chord is None else arc_km(chord), near, rota)
+
+    def works(self, series: Series) -> Mapping[int, bool]:
+        """Return who works at every session, by `Teacher.rota`: to be subscripted, worked out when asked."""
+        return _Verdicts(self._rotas, series)
 
     def put(self, trainer: Trainer) -> None:
         """Insert a trainer, or replace the one of that number."""
@@ -117,6 +142,17 @@ class Directory:
             return self._within(wish, wish.place)
         works = _Verdicts(self._rotas, wish.series)
         return [entry.candidate for entry in self._active.get(wish.course, {}).values() if works[entry.rota]]
+
+    def _judgements(self, entries: Iterable[_Entry], wish: Wish) -> Iterator[tuple[Trainer, list[str], float | None]]:
+        here, works = _here(wish), self.works(wish.series)
+        for rota, point, reach, (trainer, _) in entries:
+            causes = [] if trainer.active else ["inactive"]
+            if not works[rota]:
+                causes.append("hours")
+            chord = None if here is None or point is None else dist(point, here)
+            if here is not None and (chord is None or chord > reach):
+                causes.append("distance")
+            yield trainer, causes, None if chord is None else arc_km(chord)
 
     def _within(self, wish: Wish, place: Place) -> list[Candidate]:
         # The inner loop of everything: look-ups and one distance a trainer.
@@ -145,6 +181,11 @@ class Directory:
                 self._near.get((course, cell), {}).pop(trainer.no, None)
 
 
+def _here(wish: Wish) -> Vector | None:
+    # None where distance does not count.
+    return vector(wish.place) if wish.at_home and wish.place is not None else None
+
+
 def _cells(trainer: Trainer) -> list[Cell] | None:
     # Without a place or a radius nobody is near enough.
     if trainer.place is None or trainer.radius_km is None or not trainer.radius_km >= 0:
@@ -159,8 +200,12 @@ class _Verdicts(dict[int, bool]):
         super().__init__()
         self._rotas = rotas
         self._series = series
+        self._needed: dict[str, int] = {}
 
     def __missing__(self, rota: int) -> bool:
         closed, zone = self._rotas[rota]
-        verdict = self[rota] = not closed & needed_week(self._series, zone)
+        needed = self._needed.get(zone)
+        if needed is None:
+            needed = self._needed[zone] = needed_week(self._series, zone)
+        verdict = self[rota] = not closed & needed
         return verdict

@@ -8,19 +8,25 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from storage import directory
+from storage import directory, returns
+from storage.returns import Return
 
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """Coins that a payment wants to redeem, and what its student had when his row was locked."""
+    """Coins that a payment wants to redeem, and what its student had when his row was locked.
+
+    `available` is what may be taken for it: the balance, or for a refunded one what there was of it at the refund.
+    """
 
     payment_id: str
     enrollment_id: UUID
     student_id: str
     coins: int
     succeeded_at: datetime
+    refunded: bool
     balance: int
+    available: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,21 +50,31 @@ class Credit:
 
 
 _KNOWN = text("""
-    SELECT p.payment_id, p.student_id, p.coins_redeemed > 0 AS redeems
+    SELECT p.payment_id, p.student_id, p.coins_redeemed > 0 AS redeems, p.refunded_at IS NOT NULL AS refunded
       FROM purchases p
       JOIN enrollments e USING (payment_id)
      WHERE p.payment_id = ANY(CAST(:payment_ids AS text[]))
 """)
 
-# Read after the students are locked. The order is that of success: who paid first is served first.
+# Read after the students are locked. The order is that of success: who paid first is served first. What an
+# admin dismissed is not done by a replay. For a refunded purchase no coins are taken that came after its
+# refund, while all that was ever spent counts: that sum never grows, so what it once was too small for
+# stays undone whenever the event comes again.
 _DUE = text("""
-    SELECT p.payment_id, e.enrollment_id, p.student_id, p.coins_redeemed, p.succeeded_at, s.coins
+    SELECT p.payment_id, e.enrollment_id, p.student_id, p.coins_redeemed, p.succeeded_at,
+           p.refunded_at IS NOT NULL AS refunded, s.coins,
+           CASE WHEN e.revoked_at IS NULL THEN s.coins
+                ELSE (SELECT CAST(coalesce(sum(c.coins), 0) AS bigint) FROM coin_ledger c
+                       WHERE c.student_id = p.student_id AND (c.coins < 0 OR c.booked_at <= e.revoked_at))
+           END AS available
       FROM purchases p
       JOIN enrollments e USING (payment_id)
       JOIN students s ON s.student_id = p.student_id
       LEFT JOIN coin_ledger l ON l.kind = 'redemption' AND l.reference = p.payment_id
      WHERE p.payment_id = ANY(CAST(:payment_ids AS text[]))
-       AND p.coins_redeemed > 0 AND p.refunded_at IS NULL AND l.reference IS NULL
+       AND p.coins_redeemed > 0 AND l.reference IS NULL
+       AND NOT EXISTS (SELECT FROM parked k WHERE k.kind = 'step' AND k.actor = 'coins'
+                          AND k.subject = CAST(e.enrollment_id AS text) AND k.status = 'dismissed')
      ORDER BY p.succeeded_at, p.payment_id
 """)
 
@@ -100,32 +116,36 @@ _REDEMPTIONS = text("""
 """)
 
 
-async def due(db: AsyncConnection, payment_ids: Sequence[str]) -> tuple[set[str], list[Due]]:
+async def due(db: AsyncConnection, payment_ids: Sequence[str]) -> tuple[dict[str, bool], list[Due]]:
     """Lock the students who redeem coins here.
 
-    Returns the payments that this database holds, and what of them is not redeemed yet, in the order
-    of success.
+    Returns the payments that this database holds, each with whether it was refunded, and what of them is not
+    redeemed yet, in the order of success.
     """
     known = (await db.execute(_KNOWN, {"payment_ids": list(payment_ids)})).all()
     await directory.lock_students(db, (row.student_id for row in known if row.redeems))
     dues = [Due(*row) for row in await db.execute(_DUE, {"payment_ids": list(payment_ids)})]
-    return {row.payment_id for row in known}, dues
+    return {row.payment_id: row.refunded for row in known}, dues
 
 
-async def redeem(db: AsyncConnection, dues: Sequence[Due]) -> None:
-    """Book the redemptions; the students are locked by `due`, and their balances suffice."""
-    if not dues:
-        return
-    await db.execute(
-        _REDEEM,
-        {
-            "payment_ids": [d.payment_id for d in dues],
-            "student_ids": [d.student_id for d in dues],
-            "coins": [d.coins for d in dues],
-            "at": [d.succeeded_at for d in dues],
-        },
-    )
-    await db.execute(_ADD, {"student_ids": [d.student_id for d in dues], "coins": [-d.coins for d in dues]})
+async def book(db: AsyncConnection, dues: Sequence[Due], given_back: Sequence[Return]) -> None:
+    """Redeem, and give back; the students are locked by `due`, and their balances suffice for both together."""
+    if dues:
+        await db.execute(
+            _REDEEM,
+            {
+                "payment_ids": [d.payment_id for d in dues],
+                "student_ids": [d.student_id for d in dues],
+                "coins": [d.coins for d in dues],
+                "at": [d.succeeded_at for d in dues],
+            },
+        )
+    if given_back:
+        await returns.enter(db, given_back)
+    # The balances change once: in between one of them might look as if it were below zero.
+    changes = [(d.student_id, -d.coins) for d in dues] + [(r.student_id, r.coins) for r in given_back]
+    if changes:
+        await db.execute(_ADD, {"student_ids": [s for s, _ in changes], "coins": [coins for _, coins in changes]})
 
 
 async def redemptions(db: AsyncConnection, payment_ids: Sequence[str]) -> list[Redemption]:

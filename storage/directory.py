@@ -1,10 +1,9 @@
-"""Local copies of what other services own: student profiles, trainers, absences, cart changes.
+"""Local copies of what other services own: student profiles and cart changes here, trainers in `availability`.
 
 The newest `changedAt` wins, whatever the order of arrival; at a tie a removal wins, then the larger
 hash of the payload: the three columns compare as one row value, so the outcome has no order.
 """
 
-import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -61,45 +60,6 @@ _STUDENTS = text("""
          > (students.changed_at, students.removed, students.payload_hash)
 """)
 
-# xact: workers read what is newer than their last look by it.
-_TRAINERS = text("""
-    INSERT INTO trainers (trainer_id, active, courses, timezone, latitude, longitude, radius_km, working_hours,
-                          changed_at, removed, payload_hash, payload)
-    SELECT id, active, ARRAY(SELECT jsonb_array_elements_text(courses::jsonb)), timezone, latitude, longitude,
-           radius_km, working_hours::jsonb, changed_at, removed, payload_hash, payload::jsonb
-      FROM unnest(CAST(:ids AS text[]), CAST(:active AS boolean[]), CAST(:courses AS text[]),
-                  CAST(:timezone AS text[]), CAST(:latitude AS float8[]), CAST(:longitude AS float8[]),
-                  CAST(:radius_km AS float8[]), CAST(:working_hours AS text[]),
-                  CAST(:changed_at AS timestamptz[]), CAST(:removed AS boolean[]),
-                  CAST(:payload_hash AS bytea[]), CAST(:payload AS text[]))
-           AS incoming (id, active, courses, timezone, latitude, longitude, radius_km, working_hours,
-                        changed_at, removed, payload_hash, payload)
-     ORDER BY id
-    ON CONFLICT (trainer_id) DO UPDATE
-       SET active = excluded.active, courses = excluded.courses, timezone = excluded.timezone,
-           latitude = excluded.latitude, longitude = excluded.longitude, radius_km = excluded.radius_km,
-           working_hours = excluded.working_hours, changed_at = excluded.changed_at, removed = excluded.removed,
-           payload_hash = excluded.payload_hash, payload = excluded.payload, xact = pg_current_xact_id()
-     WHERE (excluded.changed_at, excluded.removed, excluded.payload_hash)
-         > (trainers.changed_at, trainers.removed, trainers.payload_hash)
-""")
-
-_ABSENCES = text("""
-    INSERT INTO trainer_absences (busy_id, trainer_id, starts_at, ends_at, changed_at, removed, payload_hash, payload)
-    SELECT id, trainer_id, starts_at, ends_at, changed_at, removed, payload_hash, payload::jsonb
-      FROM unnest(CAST(:ids AS text[]), CAST(:trainer_id AS text[]), CAST(:starts_at AS timestamptz[]),
-                  CAST(:ends_at AS timestamptz[]), CAST(:changed_at AS timestamptz[]), CAST(:removed AS boolean[]),
-                  CAST(:payload_hash AS bytea[]), CAST(:payload AS text[]))
-           AS incoming (id, trainer_id, starts_at, ends_at, changed_at, removed, payload_hash, payload)
-     ORDER BY id
-    ON CONFLICT (busy_id) DO UPDATE
-       SET trainer_id = excluded.trainer_id, starts_at = excluded.starts_at, ends_at = excluded.ends_at,
-           changed_at = excluded.changed_at, removed = excluded.removed,
-           payload_hash = excluded.payload_hash, payload = excluded.payload
-     WHERE (excluded.changed_at, excluded.removed, excluded.payload_hash)
-         > (trainer_absences.changed_at, trainer_absences.removed, trainer_absences.payload_hash)
-""")
-
 _CARTS = text("""
     INSERT INTO cart_changes (item_id, student_id, course_id, changed_at, removed, payload_hash, payload)
     SELECT id, student_id, course_id, changed_at, removed, payload_hash, payload::jsonb
@@ -134,7 +94,7 @@ _LOCK_STUDENTS = text("""
 
 async def keep_students(db: AsyncConnection, changes: Sequence[Change]) -> None:
     """Keep the newest profile of each student."""
-    await _keep(
+    await keep_newest(
         db,
         _STUDENTS,
         changes,
@@ -144,38 +104,9 @@ async def keep_students(db: AsyncConnection, changes: Sequence[Change]) -> None:
     )
 
 
-async def keep_trainers(db: AsyncConnection, changes: Sequence[Change]) -> None:
-    """Keep the newest state of each trainer; a removed one is inactive and teaches nothing."""
-    await _keep(
-        db,
-        _TRAINERS,
-        changes,
-        active=lambda f: f.active,
-        courses=lambda f: json.dumps(list(f.courses)),
-        timezone=lambda f: f.timezone,
-        latitude=lambda f: f.latitude,
-        longitude=lambda f: f.longitude,
-        radius_km=lambda f: f.radius_km,
-        working_hours=lambda f: json.dumps([hours.model_dump(mode="json", by_alias=True) for hours in f.working_hours]),
-        absent={"active": False, "courses": "[]", "working_hours": "[]"},
-    )
-
-
-async def keep_absences(db: AsyncConnection, changes: Sequence[Change]) -> None:
-    """Keep the newest state of each absence."""
-    await _keep(
-        db,
-        _ABSENCES,
-        changes,
-        trainer_id=lambda f: f.trainer_id,
-        starts_at=lambda f: f.starts_at,
-        ends_at=lambda f: f.ends_at,
-    )
-
-
 async def keep_cart_changes(db: AsyncConnection, changes: Sequence[Change]) -> None:
     """Keep the newest change of each cart item; `cart_items` is computed from these."""
-    await _keep(
+    await keep_newest(
         db,
         _CARTS,
         changes,
@@ -195,7 +126,7 @@ async def lock_students(db: AsyncConnection, student_ids: Iterable[str]) -> dict
     return {row.student_id: Student(*row) for row in rows}
 
 
-async def _keep(
+async def keep_newest(
     db: AsyncConnection,
     statement: TextClause,
     changes: Sequence[Change],

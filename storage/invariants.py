@@ -5,6 +5,7 @@ take the instant from which on a purchase merely waits in line; what is parked o
 for a person and is no offender either.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -24,7 +25,7 @@ class Invariant:
 _PAID_NOT_ENROLLED = text("""
     SELECT p.payment_id AS id FROM purchases p
       LEFT JOIN enrollments e USING (payment_id)
-     WHERE p.payload IS NOT NULL AND p.refunded_at IS NULL AND e.payment_id IS NULL
+     WHERE p.payload IS NOT NULL AND e.payment_id IS NULL
        AND p.received_at < CAST(:in_line_since AS timestamptz)
 """)
 
@@ -39,7 +40,8 @@ _ENROLLED_NOT_ALLOCATED = text("""
 
 _APPROVED_NOT_SCHEDULED = text("""
     SELECT a.payment_id AS id FROM allocations a
-     WHERE a.status = 'approved' AND a.scheduled_at IS NULL
+      JOIN purchases p USING (payment_id)
+     WHERE a.status = 'approved' AND a.scheduled_at IS NULL AND p.refunded_at IS NULL
        AND a.approved_at < CAST(:in_line_since AS timestamptz)
        AND NOT EXISTS (SELECT FROM parked k WHERE k.kind = 'step' AND k.actor = 'sessions'
                           AND k.subject = CAST(a.allocation_id AS text) AND k.status <> 'resolved')
@@ -87,10 +89,11 @@ _SESSIONS_ORPHANED = text("""
      WHERE a.allocation_id IS NULL OR t.trainer_id IS NULL
 """)
 
+# What is released is no longer booked, whether or not its sessions are cancelled yet.
 _SESSIONS_NOT_BOOKED = text("""
     SELECT DISTINCT s.allocation_no AS id FROM series_sessions s
       JOIN allocations a USING (allocation_no)
-     WHERE NOT s.cancelled AND NOT EXISTS (
+     WHERE NOT s.cancelled AND (a.effective_at IS NULL OR s.starts_at < a.effective_at) AND NOT EXISTS (
            SELECT FROM bookings b
             WHERE b.allocation_id = a.allocation_id AND b.trainer_no = s.trainer_no AND b.active
               AND b.booked @> tstzrange(s.starts_at, s.ends_at))
@@ -123,12 +126,68 @@ _COINS_BALANCE = text("""
     HAVING s.coins <> coalesce(sum(l.coins), 0)
 """)
 
+# Of one transaction, so at no moment otherwise.
+_REFUNDED_NOT_REVOKED = text("""
+    SELECT e.payment_id AS id FROM enrollments e
+      JOIN purchases p USING (payment_id)
+     WHERE (e.status = 'revoked') <> (p.refunded_at IS NOT NULL)
+""")
+
+_REVOKED_NOT_RELEASED = text("""
+    SELECT e.payment_id AS id FROM enrollments e
+      JOIN allocations a USING (enrollment_id)
+     WHERE e.status = 'revoked'
+       AND EXISTS (SELECT FROM refunds r
+                    WHERE r.payment_id = e.payment_id AND r.received_at < CAST(:in_line_since AS timestamptz)
+                      AND (a.status = 'approved' OR a.effective_at > r.refunded_at))
+       AND NOT EXISTS (SELECT FROM parked k WHERE k.kind = 'step' AND k.actor = 'allocation'
+                          AND k.subject = CAST(e.enrollment_id AS text) AND k.status <> 'resolved')
+""")
+
+_RELEASED_STILL_BOOKED = text("""
+    SELECT DISTINCT a.allocation_id AS id FROM allocations a
+      JOIN bookings b USING (allocation_id)
+     CROSS JOIN LATERAL unnest(b.booked) AS slot
+     WHERE a.status = 'released' AND b.active AND b.ends_at > a.effective_at AND lower(slot) >= a.effective_at
+""")
+
+_RELEASED_NOT_CANCELLED = text("""
+    SELECT a.payment_id AS id FROM allocations a
+     WHERE a.status = 'released' AND a.released_at < CAST(:in_line_since AS timestamptz)
+       AND EXISTS (SELECT FROM series_sessions s
+                    WHERE s.allocation_no = a.allocation_no AND NOT s.cancelled AND s.starts_at >= a.effective_at)
+       AND NOT EXISTS (SELECT FROM parked k WHERE k.kind = 'step' AND k.actor = 'sessions'
+                          AND k.subject = CAST(a.allocation_id AS text) AND k.status <> 'resolved')
+""")
+
+# Never more than was redeemed, nor than all refunds ask for; no less than those ask for that have had their turn.
+# A refund waits for its payment first, so its turn begins with the later of the two.
+_COINS_NOT_RETURNED = text("""
+    SELECT e.payment_id AS id FROM enrollments e
+      JOIN (SELECT payment_id, -coalesce(sum(coins) FILTER (WHERE kind = 'redemption'), 0) AS redeemed,
+                   coalesce(sum(coins) FILTER (WHERE kind = 'return'), 0) AS returned
+              FROM coin_ledger WHERE kind <> 'credit'
+             GROUP BY payment_id) AS moved USING (payment_id)
+     CROSS JOIN LATERAL (
+           SELECT coalesce(sum(coalesce(r.coins_returned, redeemed)), 0) AS in_all,
+                  coalesce(sum(coalesce(r.coins_returned, redeemed))
+                           FILTER (WHERE greatest(r.received_at, e.revoked_at) < CAST(:in_line_since AS timestamptz)),
+                           0) AS by_now
+             FROM refunds r WHERE r.payment_id = e.payment_id) AS asked
+     WHERE returned > least(redeemed, in_all)
+        OR (returned < least(redeemed, by_now)
+            AND NOT EXISTS (SELECT FROM parked k WHERE k.kind = 'step' AND k.actor = 'coins'
+                               AND k.subject = CAST(e.enrollment_id AS text) AND k.status <> 'resolved'))
+""")
+
 # An earlier state is right while a later step waits in line, so only what a state claims is checked.
 _STATE_WRONG = text("""
     SELECT p.payment_id AS id FROM purchases p
       LEFT JOIN enrollments e USING (payment_id)
       LEFT JOIN allocations a USING (enrollment_id)
-     WHERE CASE p.state
+      LEFT JOIN (SELECT payment_id, min(refunded_at) AS first FROM refunds GROUP BY payment_id) AS given
+             ON given.payment_id = p.payment_id
+     WHERE p.refunded_at IS DISTINCT FROM given.first OR CASE p.state
            WHEN 'enrolled' THEN e.enrollment_id IS NULL OR a.allocation_id IS NOT NULL
            WHEN 'allocated' THEN a.allocation_id IS NULL OR a.scheduled_at IS NOT NULL
            WHEN 'scheduled' THEN a.scheduled_at IS NULL
@@ -151,18 +210,27 @@ INVARIANTS = (
     Invariant("trainer_booked_twice", "no trainer is booked twice", _TRAINER_BOOKED_TWICE),
     Invariant("student_booked_twice", "no student is booked twice", _STUDENT_BOOKED_TWICE),
     Invariant("approved_not_booked", "every approved allocation holds its trainer's time", _APPROVED_NOT_BOOKED),
+    Invariant(
+        "refunded_not_revoked", "who was refunded, and nobody else, is no longer enrolled", _REFUNDED_NOT_REVOKED
+    ),
+    Invariant("revoked_not_released", "a refunded allocation is released from the refund on", _REVOKED_NOT_RELEASED),
+    Invariant("released_still_booked", "what was released takes nobody's time", _RELEASED_STILL_BOOKED),
+    Invariant("released_not_cancelled", "released sessions are cancelled, or parked", _RELEASED_NOT_CANCELLED),
+    Invariant("coins_not_returned", "refunds return what they ask for of what was redeemed", _COINS_NOT_RETURNED),
     Invariant("coins_out_of_balance", "a balance is the sum of its ledger", _COINS_BALANCE),
     Invariant("state_wrong", "a purchase's state is that of its rows", _STATE_WRONG),
 )
 
 
-async def offenders(db: AsyncConnection, in_line_since: datetime) -> dict[str, list[str]]:
-    """The offenders of every invariant by its name, empty lists left out.
+async def offenders(db: AsyncConnection, in_line_since: datetime, among: Collection[str] = ()) -> dict[str, list[str]]:
+    """The offenders of every invariant, or of those named, by its name; empty lists left out.
 
     `in_line_since`: purchases whose last step is younger merely wait for the next one.
     """
     found: dict[str, list[str]] = {}
     for invariant in INVARIANTS:
+        if among and invariant.name not in among:
+            continue
         binds = {"in_line_since": in_line_since} if ":in_line_since" in invariant.offenders.text else {}
         if ids := [str(row.id) for row in await db.execute(invariant.offenders, binds)]:
             found[invariant.name] = sorted(ids)

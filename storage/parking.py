@@ -113,6 +113,16 @@ _RESOLVE = text("""
 """)
 
 
+# ORDER BY: as `_PARK` inserts them, so that two who meet in several rows do not wait for each other.
+_CLOSE_REFUNDED = text("""
+    UPDATE parked SET status = 'resolved', closed_at = clock_timestamp(), closed_by = 'refund'
+     WHERE id IN (SELECT id FROM parked
+                   WHERE kind = 'step' AND status = 'open' AND payment_id = ANY(CAST(:payment_ids AS text[]))
+                   ORDER BY id
+                     FOR NO KEY UPDATE)
+""")
+
+
 async def park(db: AsyncConnection, actor: str, parkings: Sequence[Parking]) -> list[tuple[Record, ParkedItem]]:
     """Park each step or record once; return the stored row of *every* one, replays too, with its record."""
     if not parkings:
@@ -136,6 +146,11 @@ async def park(db: AsyncConnection, actor: str, parkings: Sequence[Parking]) -> 
 async def resolve(db: AsyncConnection, actor: str, subjects: Iterable[str]) -> None:
     """Close the open rows of steps that have succeeded now."""
     await db.execute(_RESOLVE, {"actor": actor, "subjects": sorted(set(subjects))})
+
+
+async def close_refunded(db: AsyncConnection, payment_ids: Iterable[str]) -> None:
+    """Close every open step of purchases that were refunded: nothing waits for it any more."""
+    await db.execute(_CLOSE_REFUNDED, {"payment_ids": sorted(set(payment_ids))})
 
 
 def record_subject(record: Record) -> str:
@@ -173,7 +188,7 @@ def _row(actor: str, parking: Parking, episode: int) -> dict[str, Any]:
         "headers": json.dumps([[_kept(name), _kept(value)] for name, value in record.headers]),
         "facts": json.dumps(parking.reason.facts, default=str),
         "waits_for": parking.reason.waits_for,
-        "seen": parking.seen,
+        "seen": parking.seen if parking.reason.waits_for else None,
     }
 
 

@@ -1,6 +1,6 @@
 """Purchases: what upstream told us, once per payment, and the lock of everything that follows."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -24,26 +24,28 @@ class Purchase:
     fingerprint: bytes
 
 
-# Keeps each payment once, and fills the row that a refund left which came before its payment. What is
-# there already is locked by the conflict, even where its WHERE changes nothing; what is new is nobody else's.
+# Keeps each payment once; makes an empty row for a refund that comes first, and fills it when its payment
+# comes. What is there already is locked by the conflict, even where its WHERE changes nothing; what is new is
+# nobody else's. Payments and refunds in one statement: two would lock the rows of a batch in two orders.
 # ORDER BY: overlapping batches lock rows in one order.
 _KEEP = text("""
     INSERT INTO purchases (payment_id, student_id, course_id, amount_minor, currency, succeeded_at,
-                           coins_redeemed, payload, fingerprint, state)
+                           coins_redeemed, payload, fingerprint, refunded_at, state)
     SELECT payment_id, student_id, course_id, amount_minor, currency, succeeded_at, coins_redeemed,
-           payload::jsonb, fingerprint, 'enrolled'
+           payload::jsonb, fingerprint, refunded_at, CASE WHEN payload IS NULL THEN 'refunded' ELSE 'enrolled' END
       FROM unnest(CAST(:payment_ids AS text[]), CAST(:student_ids AS text[]), CAST(:course_ids AS text[]),
                   CAST(:amounts AS bigint[]), CAST(:currencies AS text[]), CAST(:succeeded AS timestamptz[]),
-                  CAST(:coins AS bigint[]), CAST(:payloads AS text[]), CAST(:fingerprints AS bytea[]))
+                  CAST(:coins AS bigint[]), CAST(:payloads AS text[]), CAST(:fingerprints AS bytea[]),
+                  CAST(:refunded AS timestamptz[]))
            AS incoming (payment_id, student_id, course_id, amount_minor, currency, succeeded_at,
-                        coins_redeemed, payload, fingerprint)
+                        coins_redeemed, payload, fingerprint, refunded_at)
      ORDER BY payment_id
     ON CONFLICT (payment_id) DO UPDATE
        SET student_id = excluded.student_id, course_id = excluded.course_id,
            amount_minor = excluded.amount_minor, currency = excluded.currency,
            succeeded_at = excluded.succeeded_at, coins_redeemed = excluded.coins_redeemed,
            payload = excluded.payload, fingerprint = excluded.fingerprint
-     WHERE purchases.payload IS NULL
+     WHERE purchases.payload IS NULL AND excluded.payload IS NOT NULL
 """)
 
 # A statement of its own, after the insert: it sees what another transaction committed meanwhile.
@@ -63,6 +65,21 @@ _LOCK = text("""
        FOR NO KEY UPDATE
 """)
 
+# The earliest of its refunds counts, in whatever order they come.
+_REFUND = text("""
+    UPDATE purchases SET state = 'refunded', refunded_at = given.first
+      FROM (SELECT payment_id, min(refunded_at) AS first FROM refunds
+             WHERE payment_id = ANY(CAST(:payment_ids AS text[]))
+             GROUP BY payment_id) AS given
+     WHERE purchases.payment_id = given.payment_id AND purchases.refunded_at IS DISTINCT FROM given.first
+""")
+
+_FORGET = text("""
+    DELETE FROM purchases p
+     WHERE payment_id = ANY(CAST(:payment_ids AS text[])) AND payload IS NULL
+       AND NOT EXISTS (SELECT FROM refunds r WHERE r.payment_id = p.payment_id)
+""")
+
 # A refunded purchase keeps that state whatever step ends after the refund, and a scheduled one though a
 # replay of it fails.
 _ADVANCE = text("""
@@ -74,25 +91,45 @@ _ADVANCE = text("""
 """)
 
 
-async def keep(db: AsyncConnection, purchases: Sequence[Purchase]) -> dict[str, bytes]:
-    """Keep each payment once; return the fingerprint that is stored for *every* payment id, locked."""
-    first = {p.payment_id: p for p in reversed(purchases)}.values()
+async def keep(
+    db: AsyncConnection, purchases: Sequence[Purchase], refunded: Mapping[str, datetime] | None = None
+) -> dict[str, bytes]:
+    """Keep each payment once, and a row for each payment id of `refunded`; all of them are locked then.
+
+    Returns the fingerprint that is stored for *every* one of the payments.
+    """
+    first = {p.payment_id: p for p in reversed(purchases)}
+    empty = {payment_id: at for payment_id, at in (refunded or {}).items() if payment_id not in first}
+    offered, nothing = list(first.values()), [None] * len(empty)
     await db.execute(
         _KEEP,
         {
-            "payment_ids": [p.payment_id for p in first],
-            "student_ids": [p.student_id for p in first],
-            "course_ids": [p.course_id for p in first],
-            "amounts": [p.amount_minor for p in first],
-            "currencies": [p.currency for p in first],
-            "succeeded": [p.succeeded_at for p in first],
-            "coins": [p.coins_redeemed for p in first],
-            "payloads": [p.payload for p in first],
-            "fingerprints": [p.fingerprint for p in first],
+            "payment_ids": [*first, *empty],
+            "student_ids": [p.student_id for p in offered] + nothing,
+            "course_ids": [p.course_id for p in offered] + nothing,
+            "amounts": [p.amount_minor for p in offered] + nothing,
+            "currencies": [p.currency for p in offered] + nothing,
+            "succeeded": [p.succeeded_at for p in offered] + nothing,
+            "coins": [p.coins_redeemed for p in offered] + [0] * len(empty),
+            "payloads": [p.payload for p in offered] + nothing,
+            "fingerprints": [p.fingerprint for p in offered] + nothing,
+            "refunded": [None] * len(first) + list(empty.values()),
         },
     )
-    rows = await db.execute(_FINGERPRINTS, {"payment_ids": [p.payment_id for p in first]})
+    if not first:
+        return {}
+    rows = await db.execute(_FINGERPRINTS, {"payment_ids": list(first)})
     return {row.payment_id: bytes(row.fingerprint) for row in rows}
+
+
+async def refund(db: AsyncConnection, payment_ids: Iterable[str]) -> None:
+    """Mark purchases as refunded, at the instant of their earliest refund; the caller holds their lock."""
+    await db.execute(_REFUND, {"payment_ids": sorted(set(payment_ids))})
+
+
+async def forget(db: AsyncConnection, payment_ids: Iterable[str]) -> None:
+    """Take back the empty rows that were made for refunds which contradict an earlier one."""
+    await db.execute(_FORGET, {"payment_ids": sorted(set(payment_ids))})
 
 
 async def payloads(db: AsyncConnection, payment_ids: Iterable[str]) -> dict[str, dict[str, Any]]:

@@ -12,7 +12,10 @@ from errors import Fault
 
 
 class Brief(NamedTuple):
-    """An allocation with what its sessions need; `known` tells whether the student's profile is there."""
+    """An allocation with what its sessions need.
+
+    `known` tells whether the student's profile is there, `dismissed` whether an admin dismissed this step.
+    """
 
     allocation_id: UUID
     allocation_no: int
@@ -30,15 +33,20 @@ class Brief(NamedTuple):
     known: bool
     latitude: float | None
     longitude: float | None
+    dismissed: bool
 
 
 class Scheduled(NamedTuple):
-    """A whole series as stored: parallel tuples, in the order of the numbers; times are epoch seconds."""
+    """A whole series as stored: parallel tuples, in the order of the numbers; times are epoch seconds.
+
+    `versions` are those of sessions that may have been moved; none: all are as they were created.
+    """
 
     scheduled_at: datetime
     numbers: tuple[int, ...]
     starts: tuple[int, ...]
     ends: tuple[int, ...]
+    versions: tuple[int, ...] = ()
 
 
 # The purchase that the stored allocation belongs to, whatever the event at hand says.
@@ -55,7 +63,9 @@ _LOCK = text("""
 _BRIEFS = text("""
     SELECT a.allocation_id, a.allocation_no, a.payment_id, a.enrollment_id, a.student_id, a.course_id, a.trainer_id,
            a.status, a.provisional, a.version, a.metadata, a.scheduled_at, p.refunded_at IS NOT NULL AS refunded,
-           s.changed_at IS NOT NULL AND NOT s.removed AS known, s.latitude, s.longitude
+           s.changed_at IS NOT NULL AND NOT s.removed AS known, s.latitude, s.longitude,
+           EXISTS (SELECT FROM parked k WHERE k.kind = 'step' AND k.actor = 'sessions'
+                      AND k.subject = CAST(a.allocation_id AS text) AND k.status = 'dismissed') AS dismissed
       FROM allocations a
       JOIN purchases p USING (payment_id)
       JOIN students s ON s.student_id = a.student_id
@@ -96,7 +106,8 @@ _READ = text("""
     SELECT a.allocation_id, a.scheduled_at,
            array_agg(s.number ORDER BY s.number),
            array_agg(CAST(extract(epoch FROM s.starts_at) AS bigint) ORDER BY s.number),
-           array_agg(CAST(extract(epoch FROM s.ends_at) AS bigint) ORDER BY s.number)
+           array_agg(CAST(extract(epoch FROM s.ends_at) AS bigint) ORDER BY s.number),
+           CASE WHEN max(s.version) > 1 THEN array_agg(s.version ORDER BY s.number) ELSE '{}' END
       FROM allocations a
       JOIN series_sessions s USING (allocation_no)
      WHERE a.allocation_id = ANY(CAST(:allocation_ids AS uuid[])) AND NOT s.cancelled

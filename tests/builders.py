@@ -43,6 +43,18 @@ def a_payment(**changes: Any) -> dict[str, Any]:
     return {name: value for name, value in payment.items() if value is not None}
 
 
+def a_refund(payment: dict[str, Any], **changes: Any) -> dict[str, Any]:
+    """A `payments.refunded` of this payment; without `coinsReturned` all its coins come back."""
+    return _without_none(
+        {
+            "refundId": f"ref_{next(_NUMBERS)}",
+            "paymentId": payment["paymentId"],
+            "refundedAt": now(),
+            **changes,
+        }
+    )
+
+
 def a_student(student_id: str, **changes: Any) -> dict[str, Any]:
     return _without_none(
         {

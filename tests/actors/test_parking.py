@@ -323,4 +323,6 @@ async def _empty(world: World) -> None:
 
 
 async def _rows(world: World) -> list[dict[str, Any]]:
-    return await world.rows("SELECT * FROM parked ORDER BY kind, actor, subject, episode")
+    rows = await world.rows("SELECT * FROM parked ORDER BY kind, actor, subject, episode")
+    # What a step has seen is of the moment: it may see more when its event comes again.
+    return [{name: value for name, value in row.items() if name != "seen"} for row in rows]

@@ -433,7 +433,7 @@ def _members(service: Service) -> list[Any]:
 
 
 def _recorded(
-    actors_of: Callable[..., list[Actor]], handled: list[list[str]], settings: Settings, names: Sequence[str]
+    actors_of: Callable[..., list[Actor]], handled: list[list[str]], settings: Settings, names: Sequence[str], **_: Any
 ) -> list[Actor]:
     """The actors, with the payment ids of what each service handles; a list for each service."""
     mine: list[str] = []

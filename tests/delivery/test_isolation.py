@@ -3,6 +3,7 @@
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from actors import allocation, cart, enrollment
+from actors.allocation import Allocator
 from domain.matching import Weights
 from tests.builders import a_payment, a_student, a_trainer
 from tests.delivery.test_failures import Faulty, holds, raising
@@ -16,7 +17,7 @@ async def test_a_record_that_fails_in_two_actors_is_parked_by_each_as_its_own_st
     world.send("trainers.changed", a_trainer())
     world.send("payments.succeeded", bad, good)
     await world.settle(names=["directory", "enrollment"])
-    for actor in (cart.ACTOR, allocation.actor(Weights(per_km=1, per_series=2), "Asia/Kolkata")):
+    for actor in (cart.ACTOR, allocation.actor_of(Allocator(Weights(per_km=1, per_series=2), "Asia/Kolkata"))):
         world.deliveries[actor.name] = world.delivery(Faulty(actor, raising(KeyError("bug"), when=holds(bad))).actor)
 
     await world.settle()

@@ -1,6 +1,7 @@
 """The index of the trainers finds who a scan of all would find."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import date
 from math import inf, nan
 from typing import Any
@@ -121,6 +122,49 @@ def test_distance_counts_only_for_a_lesson_at_home_of_a_known_place(wish: Wish) 
     found = Directory([far]).candidates(wish)
 
     assert [(one.trainer, one.km) for one in found] == [(far, 0.0)]
+
+
+@settings(max_examples=300)
+@given(st.lists(trainers, max_size=8), wishes)
+def test_one_trainer_is_judged_alone_as_among_all_who_teach_the_course(crew: list[Trainer], wish: Wish) -> None:
+    directory = Directory(crew)
+    taught = {trainer.no: (causes, km) for trainer, causes, km in directory.judged(wish)}
+    everything = Directory([replace(one, courses=one.courses | {wish.course}) for one in crew])
+    untaught = {trainer.no: (["course", *causes], km) for trainer, causes, km in everything.judged(wish)}
+
+    alone = {trainer.no: directory.misfit(wish, trainer.no) for trainer in crew}
+
+    assert alone == untaught | taught
+
+
+def test_a_trainer_whom_nobody_knows_cannot_be_judged() -> None:
+    with pytest.raises(KeyError):
+        Directory([a_trainer()]).misfit(a_wish(), 2)
+
+
+def test_asking_about_a_trainer_of_another_course_does_not_make_him_teach_it() -> None:
+    directory = Directory([a_trainer(courses=frozenset({"chess"}), place=Place(14.0, 77.6))])
+
+    causes, km = directory.misfit(a_wish(), 1)
+
+    assert causes == ["course", "distance"]
+    assert km == pytest.approx(114.5, abs=0.1)
+    assert [*directory.judged(a_wish()), *directory.teachers(a_wish())] == []
+
+
+@settings(max_examples=300)
+@given(st.lists(trainers, max_size=12, unique_by=lambda trainer: trainer.no), wishes)
+def test_the_active_teachers_are_those_who_are_judged_near_and_working(crew: list[Trainer], wish: Wish) -> None:
+    directory = Directory(crew)
+
+    works = directory.works(wish.series)
+    teachers = {one.trainer.no: (one.near, works[one.rota], one.km) for one in directory.teachers(wish)}
+
+    assert teachers == {
+        trainer.no: ("distance" not in causes, "hours" not in causes, km)
+        for trainer, causes, km in directory.judged(wish)
+        if "inactive" not in causes
+    }
 
 
 def test_a_trainer_who_moves_leaves_nothing_behind() -> None:

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 import metrics
 from contracts.record import Record
 from storage.engine import open_engine
-from tests.builders import a_credit, a_payment, a_student, a_trainer
+from tests.builders import a_credit, a_payment, a_refund, a_student, a_trainer
 from tests.world import World
 
 ROUNDS = 12
@@ -209,30 +209,166 @@ async def test_what_parks_at_two_workers_at_once_is_one_row(workers: tuple[World
     assert ids(first, "fulfilment.parked") == ids(second, "fulfilment.parked")
 
 
+async def test_a_refund_beside_its_payment_at_another_worker_is_never_lost(workers: tuple[World, World]) -> None:
+    first, second = workers
+    for round_ in range(ROUNDS):
+        payments = [a_payment(coinsRedeemed=5) for _ in range(10)]
+        refunds = [a_refund(payment) for payment in random.Random(round_).sample(payments, len(payments))]
+
+        await _deliver(workers, "enrollment", ("payments.succeeded", payments), ("payments.refunded", refunds))
+
+    rows = await first.rows(
+        "SELECT p.state, e.status, e.version FROM purchases p JOIN enrollments e USING (payment_id)"
+    )
+    assert [tuple(row.values()) for row in rows] == [("refunded", "revoked", 2)] * (ROUNDS * 10)
+    revoked = payloads(first, "enrollments.revoked") | payloads(second, "enrollments.revoked")
+    assert len(revoked) == len(payloads(first, "enrollments.created")) == ROUNDS * 10
+    assert await first.offenders() == {}
+
+
+@pytest.mark.parametrize("leader", ["payments.succeeded", "payments.refunded"])
+async def test_whoever_comes_second_waits_for_the_first_and_sees_what_it_did(
+    workers: tuple[World, World], leader: str
+) -> None:
+    first, second = workers
+    payment = a_payment()
+    messages = {"payments.succeeded": payment, "payments.refunded": a_refund(payment)}
+    follower = next(topic for topic in messages if topic != leader)
+    handled, go_on = asyncio.Event(), asyncio.Event()
+
+    async def hold(point: str) -> None:
+        if point == "handled":
+            handled.set()
+            await go_on.wait()
+
+    first.deliveries["enrollment"]._reached = hold
+    first.send(leader, messages[leader])
+    second.send(follower, messages[follower])
+    leading = asyncio.create_task(first.turn("enrollment"))
+    await handled.wait()
+    following = asyncio.create_task(second.turn("enrollment"))
+    await _somebody_waits(second)
+    go_on.set()
+    await asyncio.gather(leading, following)
+
+    assert (await first.rows("SELECT state FROM purchases")) == [{"state": "refunded"}]
+    assert (await first.rows("SELECT status, version FROM enrollments")) == [{"status": "revoked", "version": 2}]
+    assert len(first.log["enrollments.revoked"]) + len(second.log["enrollments.revoked"]) == 1
+    assert first.log["enrollments.created"] + second.log["enrollments.created"] != []
+
+
+async def test_batches_of_payments_and_refunds_of_the_same_purchases_do_not_deadlock(
+    workers: tuple[World, World],
+) -> None:
+    """New keys and known ones, each worker with the payments of some and the refunds of the others."""
+    first, _ = workers
+    for round_ in range(ROUNDS):
+        draw = random.Random(round_)
+        payments = [a_payment() for _ in range(40)]
+        refunds = [a_refund(payment) for payment in payments]
+        await _enrolled(first, payments[::3])
+        draw.shuffle(payments)
+        half = [
+            [("payments.succeeded", payments[:20]), ("payments.refunded", refunds)],
+            [("payments.refunded", refunds[::-1]), ("payments.succeeded", payments[20:])],
+        ]
+
+        await _deliver_all(workers, "enrollment", *half)
+
+    assert await first.rows("SELECT DISTINCT state FROM purchases") == [{"state": "refunded"}]
+    assert await first.count("enrollments") == ROUNDS * 40
+
+
+async def test_the_same_refunds_at_two_workers_release_cancel_and_return_once(workers: tuple[World, World]) -> None:
+    first, second = workers
+    await _announce(first, *(a_trainer(f"trn_{n}") for n in range(10)))
+    first.send("coins.credited", *(a_credit(f"stu_of_round_{r}_{n}", 5) for r in range(4) for n in range(10)))
+    for round_ in range(4):
+        payments = [
+            a_payment(studentId=f"stu_of_round_{round_}_{n}", coinsRedeemed=5, **_hour(round_)) for n in range(10)
+        ]
+        first.send("students.changed", *(a_student(p["studentId"]) for p in payments))
+        await first.settle(names=["directory"])
+        first.send("payments.succeeded", *payments)
+        await first.settle()
+
+        refunds = [a_refund(payment) for payment in payments]
+        draw = random.Random(round_)
+        await at_once(workers, "enrollment", "payments.refunded", refunds, draw)
+        for actor, topic in (("coins", "revoked"), ("allocation", "revoked"), ("sessions", "released")):
+            name = f"{'allocations' if topic == 'released' else 'enrollments'}.{topic}"
+            seen = list({record.key: record for record in first.log[name]}.values())[-10:]
+            await at_once(workers, actor, name, seen, draw)
+
+    for topic in ("enrollments.revoked", "coins.returned", "allocations.released", "sessions.cancelled"):
+        assert payloads(first, topic) == payloads(second, topic), topic
+        assert len(payloads(first, topic)) == 40, topic
+    assert await first.count("former_sessions") == 400
+    assert await first.rows("SELECT DISTINCT version FROM allocations") == [{"version": 2}]
+    assert await first.rows("SELECT DISTINCT coins FROM students") == [{"coins": 5}]
+    assert await first.offenders() == {}
+
+
+async def test_a_refund_beside_the_allocation_of_its_purchase_leaves_no_time_booked(
+    workers: tuple[World, World],
+) -> None:
+    first, second = workers
+    await _announce(first, *(a_trainer(f"trn_{n}") for n in range(10)))
+    for round_ in range(ROUNDS):
+        payments = [a_payment(**_hour(round_)) for _ in range(10)]
+        enrolled = await _enrolled(first, payments)
+        refunds = [a_refund(payment) for payment in payments]
+        met = asyncio.Barrier(2)
+
+        await asyncio.gather(
+            _delivered(first, "allocation", met, [("enrollments.created", [r.value for r in enrolled])]),
+            _delivered(second, "enrollment", met, [("payments.refunded", refunds)]),
+        )
+    first.log["enrollments.revoked"] += second.log["enrollments.revoked"]
+    await first.settle()
+
+    assert await first.rows("SELECT count(*) AS n FROM bookings WHERE active") == [{"n": 0}]
+    assert await first.parked() == []
+    assert await first.offenders() == {}
+
+
 async def at_once(
     workers: tuple[World, World], actor: str, topic: str, messages: list[Any], order: random.Random
 ) -> None:
     """Both workers get all of it at the same time, each in an order of its own."""
-    await _deliver(workers, actor, topic, *(order.sample(messages, len(messages)) for _ in workers))
+    await _deliver(workers, actor, *((topic, order.sample(messages, len(messages))) for _ in workers))
 
 
 async def apart(workers: tuple[World, World], actor: str, topic: str, messages: list[Any]) -> None:
     """Each worker gets a half of it at the same time."""
     middle = len(messages) // 2
-    await _deliver(workers, actor, topic, messages[:middle], messages[middle:])
+    await _deliver(workers, actor, (topic, messages[:middle]), (topic, messages[middle:]))
 
 
-async def _deliver(workers: tuple[World, World], actor: str, topic: str, *batches: list[Any]) -> None:
+async def _deliver(workers: tuple[World, World], actor: str, *batches: tuple[str, list[Any]]) -> None:
     """One batch for each, whose transactions begin together."""
+    await _deliver_all(workers, actor, *([batch] for batch in batches))
+
+
+async def _deliver_all(workers: tuple[World, World], actor: str, *batches: list[tuple[str, list[Any]]]) -> None:
+    """One batch for each, of several topics, whose transactions begin together."""
     met = asyncio.Barrier(2)
+    pairs = zip(workers, batches, strict=True)
+    await asyncio.gather(*(_delivered(worker, actor, met, batch) for worker, batch in pairs))
 
-    async def deliver(worker: World, batch: list[Any]) -> None:
-        bodies = [message.value if isinstance(message, Record) else message for message in batch]
-        delivery = worker.deliveries[actor]
-        delivery._reached = _once_at("begun", met)
-        await delivery.deliver(World(worker.engine, worker.actors).send(topic, *bodies))
 
-    await asyncio.gather(*(deliver(worker, batch) for worker, batch in zip(workers, batches, strict=True)))
+async def _delivered(worker: World, actor: str, met: asyncio.Barrier, parts: list[tuple[str, list[Any]]]) -> None:
+    """One batch of one actor, whose transaction begins when the other one's does."""
+    delivery = worker.deliveries[actor]
+    delivery._reached = _once_at("begun", met)
+    unlogged = World(worker.engine, worker.actors)
+    await delivery.deliver(
+        [
+            record
+            for topic, messages in parts
+            for record in unlogged.send(topic, *(m.value if isinstance(m, Record) else m for m in messages))
+        ]
+    )
 
 
 def _once_at(point: str, met: asyncio.Barrier) -> Callable[[str], Awaitable[None]]:
@@ -246,6 +382,15 @@ def _once_at(point: str, met: asyncio.Barrier) -> Callable[[str], Awaitable[None
             await met.wait()
 
     return reached
+
+
+async def _somebody_waits(world: World) -> None:
+    """Return when a transaction waits for another one's lock."""
+    while not await world.rows(_WAITING):
+        pass
+
+
+_WAITING = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
 
 
 async def _announce(world: World, *trainers: dict[str, Any]) -> None:

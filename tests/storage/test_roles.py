@@ -9,7 +9,9 @@ from sqlalchemy import text
 
 import embedded
 from service import prepare_database
+from storage import repairs
 from storage.engine import open_engine, sqlstate, transaction
+from tests.storage.test_repairs_audit import an_entry
 
 LOGIN = "somebody"
 ROLES = ("firstbell_migrate", "firstbell_app", "firstbell_console")
@@ -47,3 +49,21 @@ async def test_each_role_may_do_its_work_and_no_more(empty_database: str) -> Non
     assert sqlstate(refused.value) == "42501"
     await app.dispose()
     await console.dispose()
+
+
+async def test_the_audit_is_added_to_and_read_but_never_changed(empty_database: str) -> None:
+    app = open_engine(empty_database, pool_size=1)
+    await prepare_database(app, empty_database)
+    await prepare_database(app, empty_database)  # grants are given at every start
+
+    async with transaction(app) as db:
+        await repairs.record(db, an_entry("cmd_1"))
+        found = await repairs.answered(db, "cmd_1")
+    for statement in ("UPDATE repairs SET reason = 'another'", "DELETE FROM repairs", "TRUNCATE repairs"):
+        async with app.connect() as db:
+            # Not the trigger's words: the role itself has no right to it.
+            with pytest.raises(Exception, match="permission denied for table repairs") as refused:
+                await db.execute(text(statement))
+        assert sqlstate(refused.value) == "42501"
+    assert found is not None
+    await app.dispose()

@@ -9,7 +9,7 @@ from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from storage.engine import open_engine
-from tests.builders import a_cart_change, a_credit, a_payment, a_student, a_trainer
+from tests.builders import a_cart_change, a_credit, a_payment, a_refund, a_student, a_trainer
 from tests.world import World
 
 ACTORS = ("directory", "enrollment", "cart", "coins", "allocation", "sessions")
@@ -71,6 +71,41 @@ async def test_every_actor_takes_as_many_statements_for_500_records_as_for_one(
 
     assert for_many == for_one
     assert all(0 < count < 30 for count in for_one.values())
+
+
+@pytest.mark.parametrize("case", ["new", "replayed", "before", "beside"])
+async def test_refunds_take_as_many_statements_for_500_as_for_one(world: World, second_world: World, case: str) -> None:
+    found: dict[int, dict[str, int]] = {}
+    for count, place in ((1, world), (500, second_world)):
+        payments = [a_payment(coinsRedeemed=5, purchaseTier=5) for _ in range(count)]
+        refunds = [a_refund(payment) for payment in payments]
+        place.send("students.changed", *(a_student(p["studentId"]) for p in payments))
+        place.send("trainers.changed", *(a_trainer(f"trn_{n}") for n in range(count)))
+        place.send("coins.credited", *(a_credit(p["studentId"], 10) for p in payments))
+        await place.settle(names=["directory"])
+        if case == "before":
+            place.send("payments.refunded", *refunds)
+            await place.settle()
+        place.send("payments.succeeded", *payments)
+        if case in {"new", "replayed"}:
+            await place.settle()
+        if case != "before":
+            place.send("payments.refunded", *refunds)
+        if case == "replayed":
+            await place.settle()
+            place.rewind()
+
+        found[count] = {}
+        for name in ACTORS[1:]:
+            with counted(place.engine) as sent:
+                await place.turn(name, batch=4 * count)
+            found[count][name] = len(sent)
+
+        assert len({record.key for record in place.log["coins.returned"]}) == count
+        assert await place.offenders() == {}
+
+    assert found[500] == found[1]
+    assert all(statements < 30 for statements in found[1].values())
 
 
 @pytest.mark.parametrize(

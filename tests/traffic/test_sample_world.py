@@ -46,7 +46,6 @@ def requests_of(world: World) -> list[Request]:
                 purchase.metadata["courseId"],
                 purchase.metadata,
                 refunded=False,
-                allocated=False,
                 now=NOW,
             ),
             people[purchase.student_id],

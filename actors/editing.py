@@ -1,0 +1,86 @@
+"""Editing a record that nobody could read: its corrected bytes go to its topic again, for every actor behind it.
+
+What the corrected record leads to is found out by the actor whose record it is, and rolled back: the
+live record does it.
+"""
+
+from typing import Any
+
+from pydantic_core import to_json
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from actors.batch import Outcome
+from actors.commands import Done, Subject, Tools
+from actors.performing import perform
+from contracts.decode import read_event
+from contracts.record import Record
+from contracts.repairs import EditAndRetry, Effect
+from contracts.topics import TOPICS
+from errors import ConflictingDuplicate, Refused, Unreadable, in_words
+from storage import effects, parked
+from storage.effects import Scope
+from storage.parked import ParkedRow
+
+
+async def edit_and_retry(
+    db: AsyncConnection, tools: Tools, command: EditAndRetry, subject: Subject, scope: Scope
+) -> tuple[Done, list[Effect]]:
+    """Close the parked record and publish the corrected one; the effects are what that one leads to, as seen now."""
+    row = _editable(subject.row)
+    value = to_json(command.payload)
+    try:
+        event = read_event(row.topic, row.key, value)
+    except Unreadable as unreadable:
+        facts = unreadable.facts
+        message = f"The corrected record cannot be read either: {facts['field']} must be {facts['expected']}."
+        raise Refused(unreadable.code, message, **facts) from unreadable
+    scope |= _scope_of(event)
+    before = await effects.snapshot(db, scope)
+    savepoint = await db.begin_nested()
+    await parked.close(db, row.id, "resolved", command.requested_by)
+    if row.actor in tools.steps:
+        record = Record(row.topic, -1, -1, subject.at, event.message_key.encode(), value, row.record_headers, event)
+        _, stored = await perform(db, tools.steps[row.actor], [record])
+        for _, item in stored:
+            if item.topic == row.topic and item.actor == row.actor:
+                raise Refused(item.reason, in_words(item.reason), **item.facts)
+    foreseen = effects.difference(before, await effects.snapshot(db, scope))
+    await savepoint.rollback()
+    await parked.close(db, row.id, "resolved", command.requested_by)
+    return Done(Outcome(publish=[event])), foreseen
+
+
+def _editable(row: ParkedRow | None) -> ParkedRow:
+    if row is None:
+        raise Refused("unknown_item", "No parked item has this id.")
+    if row.status != "open":
+        raise Refused(row.status, f"The item is {row.status}.")
+    if row.kind != "record" or not TOPICS[row.topic].outside:
+        raise Refused(
+            "not_editable",
+            "Only a record from outside can be corrected; what stops a step is repaired by assignTrainer,"
+            " createSessions or rescheduleSessions.",
+        )
+    if row.reason == ConflictingDuplicate.code:
+        raise Refused(
+            "not_editable",
+            "The first record of this id holds: dismiss this one, and change what is needed by commands.",
+        )
+    return row
+
+
+def _scope_of(event: Any) -> Scope:
+    """What a record from outside may touch, by the ids that it names."""
+
+    def ids(name: str) -> frozenset[str]:
+        value = getattr(event, name, None)
+        return frozenset([value] if value else [])
+
+    return Scope(
+        payment_ids=ids("payment_id"),
+        student_ids=ids("student_id"),
+        trainer_ids=ids("trainer_id"),
+        busy_ids=ids("busy_id"),
+        item_ids=ids("item_id"),
+        credit_ids=ids("credit_id"),
+    )

@@ -1,0 +1,53 @@
+"""Finding and locking what a command is about, and which rows it may touch."""
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from actors.commands import Subject
+from contracts.repairs import RepairCommand
+from storage import parked, purchases, targets
+from storage.effects import Scope
+from storage.parked import ParkedRow
+from storage.targets import Target
+
+
+async def locate(db: AsyncConnection, command: RepairCommand, at: datetime) -> tuple[Subject, Scope]:
+    """Lock the purchase, then the parked row, and read both as they are then; nothing found is None."""
+    ids = await _ids(db, command)
+    if payment_id := ids.get("payment_id"):
+        await purchases.lock(db, [payment_id])
+    target = await targets.find(db, **ids) if any(ids.values()) else None
+    parked_id = getattr(command, "parked_id", None)
+    row = await parked.lock(db, parked_id) if parked_id else None
+    return Subject(target, row, at), _scope(target, row)
+
+
+async def _ids(db: AsyncConnection, command: Any) -> dict[str, Any]:
+    """The id that names the purchase: its payment id, wherever it can be found out before the lock."""
+    if parked_id := getattr(command, "parked_id", None):
+        row = await parked.find(db, parked_id)
+        if row is None:
+            return {}
+        ids: dict[str, Any] = {
+            "payment_id": row.payment_id,
+            "enrollment_id": row.enrollment_id,
+            "allocation_id": row.allocation_id,
+        }
+    else:
+        names = ("payment_id", "enrollment_id", "allocation_id")
+        ids = {name: getattr(command, name, None) for name in names}
+    if any(ids.values()) and ids["payment_id"] is None:
+        found = await targets.find(db, **ids)
+        ids = {"payment_id": found.payment_id} if found else {}
+    return {name: value for name, value in ids.items() if value is not None}
+
+
+def _scope(target: Target | None, row: ParkedRow | None) -> Scope:
+    students = {target.student_id if target else None, row.student_id if row else None} - {None}
+    return Scope(
+        payment_ids=frozenset([target.payment_id] if target else []),
+        student_ids=frozenset(str(student_id) for student_id in students),
+        parked_ids=frozenset([row.id] if row else []),
+    )

@@ -1,0 +1,231 @@
+"""repairs.requested -> repairs.completed, and the events of the step repaired
+
+Replay-safe: a command is unique by its id; known again, it is answered as the first time.
+Parks: records that are no valid command. Whatever can be read is answered, if only by a refusal.
+"""
+
+import hashlib
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import structlog
+from pydantic_core import from_json, to_json, to_jsonable_python
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from actors.batch import Actor, Outcome
+from actors.bulk import EXPAND, refuse_cancelled
+from actors.commands import CARRY, Done, Subject, Tools, Unchanged, refusal_of
+from actors.editing import edit_and_retry
+from actors.locating import locate
+from contracts import signing
+from contracts.base import Event
+from contracts.decode import read_event
+from contracts.record import Record
+from contracts.repairs import Announced, EditAndRetry, Effect, Refusal, RepairCommand, RepairCompleted, Retry
+from contracts.signing import Signature
+from errors import BadValue, Parked, Refused, Transient
+from storage import effects, parked, repairs
+from storage.effects import Scope, Snapshot
+from storage.engine import translated
+from storage.repairs import Answered, Entry
+
+_log = structlog.get_logger("firstbell.repair")
+
+# A command this old is read again after a rewind: what it is about may only just come back.
+_OLD = timedelta(minutes=1)
+
+Behind = Callable[[datetime], Awaitable[bool]]
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A command carried out, or refused: its outcome in a word, what was written, and what follows from it."""
+
+    kind: str
+    done: Done
+    effects: list[Effect]
+    digest: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Repairer:
+    """The actor's handler. `keys`: commands must be signed by one of them, where there are any.
+
+    `behind`: whether other actors have records to read that are older than an instant.
+    """
+
+    tools: Tools
+    keys: Mapping[str, bytes]
+    behind: Behind
+
+    async def handle(self, db: AsyncConnection, records: Sequence[Record]) -> Outcome:
+        """Carry out one command: signature, then its id, then what it asks for."""
+        (record,) = records
+        command: RepairCommand = record.event
+        value_hash = hashlib.sha256(record.value or b"").digest()
+        try:
+            signature = signing.verify(record.value, record.headers, self.keys) if self.keys else None
+            await repairs.take_turn(db, command.command_id)
+            known = await repairs.answered(db, command.command_id)
+            if known is not None:
+                return await self._again(db, command, known, value_hash)
+            _refuse_expired(signature, record.at)
+        except Refused as refused:
+            return await self._reject(db, record, value_hash, refused)
+        return await self._carry_out(db, record, value_hash, signature.key_id if signature else None)
+
+    async def _again(self, db: AsyncConnection, command: RepairCommand, known: Answered, value_hash: bytes) -> Outcome:
+        if known.value_hash != value_hash:
+            raise Refused("command_id_used", "Another command has this id; give yours an id of its own.")
+        answer = RepairCompleted.model_validate(known.answer)
+        expanded = await EXPAND[type(command)](db, command) if answer.items else []
+        return Outcome(publish=[*map(_event, known.events), *expanded, answer])
+
+    async def _reject(self, db: AsyncConnection, record: Record, value_hash: bytes, refused: Refused) -> Outcome:
+        """Refuse what was not even looked at: it is kept in the audit, and occupies no id."""
+        command: RepairCommand = record.event
+        _log.error("command rejected", code=refused.code, command_id=command.command_id, requested_at=record.at)
+        judged = Judged("refused", Done(refusal=refusal_of(refused)), [], None)
+        answer = _answer(command, judged, None)
+        await repairs.record(db, _entry(record, value_hash, answer, [], accepted=False))
+        return Outcome(publish=[answer])
+
+    async def _carry_out(self, db: AsyncConnection, record: Record, value_hash: bytes, key_id: str | None) -> Outcome:
+        command: RepairCommand = record.event
+        subject, scope = await locate(db, command, record.at)
+        judged = await self._judge(db, command, subject, scope)
+        refusal = judged.done.refusal
+        if refusal and not judged.effects and datetime.now(UTC) - record.at > _OLD and await self.behind(record.at):
+            raise Transient("repair", "what was written before this command has not been read again yet")
+        answer = _answer(command, judged, subject)
+        if command.dry_run:
+            return Outcome(publish=[answer])
+        events = [] if answer.items else list(judged.done.outcome.publish)
+        await repairs.record(db, _entry(record, value_hash, answer, events, key_id=key_id))
+        outcome = judged.done.outcome
+        return Outcome(publish=[*outcome.publish, answer], news=outcome.news, stored=outcome.stored)
+
+    async def _judge(self, db: AsyncConnection, command: RepairCommand, subject: Subject, scope: Scope) -> Judged:
+        """Do it in a savepoint; a refusal, a dry run and a world that has changed roll it back."""
+        before = await effects.snapshot(db, scope)
+        savepoint = await db.begin_nested()
+        try:
+            await refuse_cancelled(db, command)
+            done, written = await self._do(db, command, subject, scope, before)
+            _refuse_changed(command, written)
+        except Unchanged:
+            await savepoint.rollback()
+            return Judged("unchanged", Done(), [], effects.digest([]))
+        except (Refused, Parked) as reason:
+            await savepoint.rollback()
+            if isinstance(command, Retry) and subject.row and not command.dry_run:
+                # Refused or not, it was a try: the next wake-up needs an id of its own.
+                await parked.attempt(db, subject.row.id)
+            return Judged("refused", Done(refusal=refusal_of(reason)), [], None)
+        except DBAPIError as error:
+            await savepoint.rollback()
+            ours = translated(error)
+            if not isinstance(ours, BadValue):
+                raise ours from error
+            refusal = Refusal(code="value_refused", message="The database refuses a value of this command.")
+            return Judged("refused", Done(refusal=refusal), [], None)
+        await (savepoint.rollback() if command.dry_run else savepoint.commit())
+        return Judged(_kind(command, done, written), done, written, effects.digest(written))
+
+    async def _do(
+        self, db: AsyncConnection, command: RepairCommand, subject: Subject, scope: Scope, before: Snapshot
+    ) -> tuple[Done, list[Effect]]:
+        if isinstance(command, EditAndRetry):
+            return await edit_and_retry(db, self.tools, command, subject, scope)
+        if expand := EXPAND.get(type(command)):
+            return Done(Outcome(publish=await expand(db, command))), []
+        done = await CARRY[type(command)](db, self.tools, command, subject)
+        return done, effects.difference(before, await effects.snapshot(db, scope))
+
+
+def actor(tools: Tools, keys: Mapping[str, bytes], behind: Behind) -> Actor:
+    """The repair actor; each command has a transaction of its own, since it locks in the order of its own needs."""
+    return Actor("repair", (RepairCommand.TOPIC,), Repairer(tools, keys, behind).handle, one_by_one=True)
+
+
+def _refuse_expired(signature: Signature | None, at: datetime) -> None:
+    if signature is not None and signing.expired(signature, at):
+        raise Refused("expired", "The signature had expired when the command came.", keyId=signature.key_id)
+
+
+def _refuse_changed(command: RepairCommand, written: list[Effect]) -> None:
+    if command.expected_digest and effects.digest(written) != command.expected_digest:
+        raise Refused("world_changed", "It would write other rows by now than the dry run showed; look again.")
+
+
+def _kind(command: RepairCommand, done: Done, written: list[Effect]) -> str:
+    if done.refusal:
+        return "refused"
+    if command.dry_run:
+        return "dryRun"
+    if isinstance(command, EditAndRetry):
+        return "republished"
+    return "applied" if written or type(command) in EXPAND else "unchanged"
+
+
+def _answer(command: RepairCommand, judged: Judged, subject: Subject | None) -> RepairCompleted:
+    row, target = (subject.row, subject.target) if subject else (None, None)
+    told = [event for event in judged.done.outcome.publish if not isinstance(event, RepairCommand)]
+    items = len(judged.done.outcome.publish) - len(told)
+    return RepairCompleted(
+        command_id=command.command_id,
+        command=command.command,
+        outcome=judged.kind,
+        parked_id=getattr(command, "parked_id", None),
+        payment_id=target.payment_id if target else row.payment_id if row else None,
+        enrollment_id=target.enrollment_id if target else row.enrollment_id if row else None,
+        allocation_id=target.allocation_id if target else row.allocation_id if row else None,
+        effects=tuple(judged.effects),
+        digest=judged.digest,
+        events=tuple(Announced(topic=e.TOPIC, id=e.event_id, subject=e.subject) for e in told),
+        items=items or None,
+        refusal=judged.done.refusal,
+        completed_at=datetime.now(UTC),
+    )
+
+
+def _entry(
+    record: Record,
+    value_hash: bytes,
+    answer: RepairCompleted,
+    events: list[Event],
+    *,
+    accepted: bool = True,
+    key_id: str | None = None,
+) -> Entry:
+    command: Any = record.event
+    return Entry(
+        command_id=command.command_id,
+        value_hash=value_hash,
+        accepted=accepted,
+        command=command.command,
+        requested_by=command.requested_by,
+        reason=command.reason,
+        key_id=key_id,
+        parked_id=answer.parked_id,
+        payment_id=answer.payment_id,
+        enrollment_id=answer.enrollment_id,
+        allocation_id=answer.allocation_id,
+        step=getattr(command, "step", None),
+        bulk_id=command.bulk_id,
+        request=from_json(record.value or b"{}"),
+        outcome=answer.outcome,
+        refusal_code=answer.refusal.code if answer.refusal else None,
+        answer=to_jsonable_python(answer, by_alias=True, exclude_none=True),
+        events=[{"topic": event.TOPIC, "value": from_json(event.to_wire())} for event in events],
+        requested_at=record.at,
+        completed_at=answer.completed_at,
+    )
+
+
+def _event(stored: dict[str, Any]) -> Event:
+    """An event as it was published the first time."""
+    return read_event(stored["topic"], None, to_json(stored["value"]))
