@@ -71,8 +71,12 @@ class Allocator:
 
         Raises: Parked, with the reason why nobody can be had; the time of before is given back then.
         """
+        return await self.take(db, await self.request(db, order, wanted))
+
+    async def request(self, db: AsyncConnection, order: Order, wanted: Wanted) -> Request:
+        """What this order asks for now; locks its student. Raises: Parked."""
         students = await directory.lock_students(db, [order.student_id])
-        return await self.take(db, request_of(order, students[order.student_id], self.default_zone, wanted))
+        return request_of(order, students[order.student_id], self.default_zone, wanted)
 
     async def take(self, db: AsyncConnection, request: Request, since: datetime | None = None) -> Allocation:
         """Give this one request its trainer; purchase and student are locked. Raises: Parked."""

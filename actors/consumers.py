@@ -101,7 +101,7 @@ class _Member(ConsumerRebalanceListener):  # type: ignore[misc]
             *(settings.topic_prefix + topic for topic in delivery.actor.topics),
             group_id=group_of(delivery.actor.name, settings),
             batch=True,
-            max_records=settings.max_records,
+            max_records=min(settings.max_records, delivery.actor.most or settings.max_records),
             batch_timeout_ms=settings.poll_ms,
             auto_offset_reset="earliest",
             ack_policy=AckPolicy.NACK_ON_ERROR,

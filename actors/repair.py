@@ -148,7 +148,8 @@ class Repairer:
 
 def actor(tools: Tools, keys: Mapping[str, bytes], behind: Behind) -> Actor:
     """The repair actor; each command has a transaction of its own, since it locks in the order of its own needs."""
-    return Actor("repair", (RepairCommand.TOPIC,), Repairer(tools, keys, behind).handle, one_by_one=True)
+    # Answers wait for the end of their batch, and so does whoever wants its partitions.
+    return Actor("repair", (RepairCommand.TOPIC,), Repairer(tools, keys, behind).handle, one_by_one=True, most=50)
 
 
 def _refuse_expired(signature: Signature | None, at: datetime) -> None:

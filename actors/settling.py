@@ -36,7 +36,10 @@ def settling(allocator: Allocator) -> Actor:
 
 async def _settled(allocator: Allocator, db: AsyncConnection, order: Order, record: Record) -> Outcome:
     try:
-        allocation = await allocator.decide(db, order, Wanted(keep=True))
+        request = await allocator.request(db, order, Wanted(keep=True))
+        if request.provisional:
+            return Outcome()  # nothing has come that it could be settled by
+        allocation = await allocator.take(db, request)
     except Parked as reason:
         released = await _given_back(allocator, db, order)
         return joined(released, Outcome(parked=[parking_of(record, order, reason)]))
