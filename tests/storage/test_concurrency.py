@@ -260,20 +260,19 @@ async def test_whoever_comes_second_waits_for_the_first_and_sees_what_it_did(
 async def test_batches_of_payments_and_refunds_of_the_same_purchases_do_not_deadlock(
     workers: tuple[World, World],
 ) -> None:
-    """New keys and known ones, each worker with the payments of some and the refunds of the others."""
+    """Some purchases known, some new; each worker has the payments of one half, and the refunds of the other."""
     first, _ = workers
     for round_ in range(ROUNDS):
-        draw = random.Random(round_)
         payments = [a_payment() for _ in range(40)]
-        refunds = [a_refund(payment) for payment in payments]
         await _enrolled(first, payments[::3])
-        draw.shuffle(payments)
-        half = [
-            [("payments.succeeded", payments[:20]), ("payments.refunded", refunds)],
-            [("payments.refunded", refunds[::-1]), ("payments.succeeded", payments[20:])],
+        random.Random(round_).shuffle(payments)
+        halves = payments[:20], payments[20:]
+        refunds = [[a_refund(payment) for payment in half] for half in halves]
+        batches = [
+            [("payments.succeeded", halves[mine]), ("payments.refunded", refunds[1 - mine])] for mine in range(2)
         ]
 
-        await _deliver_all(workers, "enrollment", *half)
+        await _deliver_all(workers, "enrollment", *batches)
 
     assert await first.rows("SELECT DISTINCT state FROM purchases") == [{"state": "refunded"}]
     assert await first.count("enrollments") == ROUNDS * 40

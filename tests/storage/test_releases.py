@@ -108,6 +108,23 @@ async def test_a_release_closes_what_was_parked_of_an_absent_trainer(world: Worl
     assert await world.rows("SELECT status FROM parked") == [{"status": "resolved"}]
 
 
+async def test_a_release_that_was_parked_closes_its_row_when_it_goes_through(world: World) -> None:
+    payment = await _bought(world)
+    world.send("payments.refunded", a_refund(payment))
+    await world.settle(names=["enrollment"])
+    async with world.engine.begin() as db:
+        await db.exec_driver_sql("""
+            INSERT INTO parked (id, kind, actor, subject, reason, topic, partition, "offset", headers, facts)
+            SELECT gen_random_uuid(), 'step', 'allocation', enrollment_id, 'unexpected_error', 'enrollments.revoked',
+                   0, 0, '[]', '{}'
+              FROM enrollments""")
+
+    await world.settle(names=["allocation"])
+
+    assert await world.parked() == []
+    assert await world.rows("SELECT status FROM allocations") == [{"status": "released"}]
+
+
 async def _freed(world: World, effective_at: datetime | None) -> list[Any]:
     """The bookings as they are when this much has been given back, seen by who did it."""
     ids = [row["allocation_id"] for row in await world.rows("SELECT allocation_id FROM allocations")]
