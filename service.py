@@ -10,7 +10,7 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 
 import structlog
@@ -23,6 +23,7 @@ from tenacity import AsyncRetrying, retry_if_exception_type, wait_random_exponen
 from actors import allocation, cart, coins, directory, enrollment, reconciler, repair, sessions
 from actors.allocation import Allocator
 from actors.batch import Actor
+from actors.catching_up import Behind
 from actors.commands import Tools
 from actors.connection import admin_client, broker_of, producer_of
 from actors.consumers import Consumers, Publisher
@@ -60,9 +61,7 @@ async def _nobody_is_behind(_: datetime) -> bool:
     return False
 
 
-def actors_of(
-    settings: Settings, names: Sequence[str] = ACTORS, *, behind: repair.Behind = _nobody_is_behind
-) -> list[Actor]:
+def actors_of(settings: Settings, names: Sequence[str] = ACTORS, *, behind: Behind = _nobody_is_behind) -> list[Actor]:
     """The actors of these names; `behind` tells whether one of them still has older records to read."""
     known = {actor.name: actor for actor in _steps(settings)}
     # Trainers are kept in memory, and never by two that work at the same time.
@@ -211,9 +210,12 @@ class Service:
                 _log.warning("topic has other settings than ours", topic=topic, found=found)
 
     async def _behind(self, at: datetime) -> bool:
-        """Whether an actor other than repair has records to read that were written before this instant."""
+        """Whether another actor than repair has records to read from before this instant.
+
+        What follows from those is written now, so nobody who lags at all has caught up.
+        """
         oldest = await self._oldest_unread([name for name in ACTORS if name != "repair"])
-        return oldest is not None and oldest < at
+        return oldest is not None and oldest < max(at, datetime.now(UTC) - timedelta(seconds=2))
 
     async def _oldest_unread(self, names: Sequence[str] = ACTORS) -> datetime | None:
         return await oldest_unread(self.settings, self.addresses.kafka, actors_of(self.settings, names))

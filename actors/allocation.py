@@ -21,7 +21,7 @@ from contracts.enrollments import EnrollmentCreated, EnrollmentRevoked
 from contracts.record import Record
 from domain.matching import Weights
 from errors import Parked
-from storage import allocations, directory, purchases
+from storage import allocations, bookings, directory, purchases
 from storage.allocations import Allocation, Order
 from storage.parking import Parking
 from storage.trainers import TrainerDirectory
@@ -40,8 +40,10 @@ class Allocator:
         created = [record for record in records if isinstance(record.event, EnrollmentCreated)]
         if len(created) == len(records):
             return await self.allocate(db, created)
-        # Both lock purchases and trainers: the purchases of both before the trainers of either.
+        # Both lock in turn, so everything is locked before either: purchases, students, and every trainer there is.
         await purchases.lock(db, (record.event.payment_id for record in records))
+        await directory.lock_students(db, (record.event.student_id for record in records))
+        await bookings.lock_trainers(db, range(256))
         allocated = await self.allocate(db, created) if created else Outcome()
         released = await release(db, [record for record in records if isinstance(record.event, EnrollmentRevoked)])
         return joined(allocated, released)

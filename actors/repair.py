@@ -5,9 +5,9 @@ Parks: records that are no valid command. Whatever can be read is answered, if o
 """
 
 import hashlib
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 import structlog
@@ -17,6 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from actors.batch import Actor, Outcome
 from actors.bulk import EXPAND, refuse_cancelled
+from actors.catching_up import Behind, CatchingUp
 from actors.commands import CARRY, Done, Subject, Tools, Unchanged, refusal_of
 from actors.editing import edit_and_retry
 from actors.locating import locate
@@ -26,18 +27,13 @@ from contracts.decode import read_event
 from contracts.record import Record
 from contracts.repairs import Announced, EditAndRetry, Effect, Refusal, RepairCommand, RepairCompleted, Retry
 from contracts.signing import Signature
-from errors import BadValue, Parked, Refused, Transient
+from errors import BadValue, Parked, Refused
 from storage import effects, parked, repairs
 from storage.effects import Scope, Snapshot
 from storage.engine import translated
 from storage.repairs import Answered, Entry
 
 _log = structlog.get_logger("firstbell.repair")
-
-# A command this old is read again after a rewind: what it is about may only just come back.
-_OLD = timedelta(minutes=1)
-
-Behind = Callable[[datetime], Awaitable[bool]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,14 +48,11 @@ class Judged:
 
 @dataclass(frozen=True, slots=True)
 class Repairer:
-    """The actor's handler. `keys`: commands must be signed by one of them, where there are any.
-
-    `behind`: whether other actors have records to read that are older than an instant.
-    """
+    """The actor's handler. `keys`: commands must be signed by one of them, where there are any."""
 
     tools: Tools
     keys: Mapping[str, bytes]
-    behind: Behind
+    others: CatchingUp
 
     async def handle(self, db: AsyncConnection, records: Sequence[Record]) -> Outcome:
         """Carry out one command: signature, then its id, then what it asks for."""
@@ -95,11 +88,10 @@ class Repairer:
 
     async def _carry_out(self, db: AsyncConnection, record: Record, value_hash: bytes, key_id: str | None) -> Outcome:
         command: RepairCommand = record.event
+        await self.others.before(record.at)
         subject, scope = await locate(db, command, record.at)
         judged = await self._judge(db, command, subject, scope)
-        refusal = judged.done.refusal
-        if refusal and not judged.effects and datetime.now(UTC) - record.at > _OLD and await self.behind(record.at):
-            raise Transient("repair", "what was written before this command has not been read again yet")
+        await self.others.instead_of(judged.done.refusal, record.at)
         answer = _answer(command, judged, subject)
         if command.dry_run:
             return Outcome(publish=[answer])
@@ -149,7 +141,8 @@ class Repairer:
 def actor(tools: Tools, keys: Mapping[str, bytes], behind: Behind) -> Actor:
     """The repair actor; each command has a transaction of its own, since it locks in the order of its own needs."""
     # Answers wait for the end of their batch, and so does whoever wants its partitions.
-    return Actor("repair", (RepairCommand.TOPIC,), Repairer(tools, keys, behind).handle, one_by_one=True, most=50)
+    repairer = Repairer(tools, keys, CatchingUp(behind))
+    return Actor("repair", (RepairCommand.TOPIC,), repairer.handle, one_by_one=True, most=50)
 
 
 def _refuse_expired(signature: Signature | None, at: datetime) -> None:

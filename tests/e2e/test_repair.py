@@ -67,7 +67,7 @@ async def _purchases(deployment: Deployment) -> int:
 
 async def _provoke(deployment: Deployment, admin: Admin) -> dict[str, dict[str, Any]]:
     """Publish what parks for each reason; return the purchases by the reason that they are about."""
-    courses = {
+    courses: dict[str, dict[str, Any]] = {
         "session_count_invalid": {"purchaseTier": "many"},
         "schedule_invalid": {"timeSlot": "whenever"},
         "schedule_in_the_past": {"date": soon(-3).isoformat()},
@@ -86,7 +86,7 @@ async def _provoke(deployment: Deployment, admin: Admin) -> dict[str, dict[str, 
     }
     paid = {reason: a_payment(**changes) for reason, changes in courses.items()}
     without = {"student_profile_missing", "allocation_provisional"}
-    odd = {
+    odd: dict[str, dict[str, Any]] = {
         "student_location_missing": {"latitude": None, "longitude": None},
         "student_location_invalid": {"latitude": 0, "longitude": 0},
     }
@@ -148,7 +148,7 @@ async def _repair(
         assign = {"command": "assignTrainer", "enrollmentId": enrollment}
         create = {"command": "createSessions", "allocationId": allocation}
         parked = {"parkedId": item["id"]}
-        fields: dict[str, Any] = {
+        known: dict[str, dict[str, Any] | None] = {
             "session_count_invalid": {**assign, "sessionCount": 10},
             "schedule_invalid": {**assign, "timeSlot": "4 pm"},
             "schedule_in_the_past": {**assign, "date": soon().isoformat()},
@@ -168,7 +168,8 @@ async def _repair(
             },
             "changed_at_in_future": {"command": "editAndRetry", **parked, "payload": _cart_item()},
             "insufficient_coins": None,
-        }.get(reason, {"command": "dismiss", **parked})
+        }
+        fields = known.get(reason, {"command": "dismiss", **parked})
         if fields is None:
             payment = paid[reason]
             await admin.send("coins.credited", a_credit(payment["studentId"], payment["coinsRedeemed"]))
