@@ -1,35 +1,12 @@
 """Each command does what an admin expects, through the very steps of the actors."""
 
 from typing import Any
-from uuid import uuid4
 
 import pytest
 
-from contracts.repairs import RepairCompleted
 from tests.builders import a_payment, a_student, a_trainer, soon
+from tests.repairs.asking import a_command, repaired
 from tests.world import World
-
-
-def a_command(command: str, **fields: Any) -> dict[str, Any]:
-    return {
-        "command": command,
-        "commandId": str(uuid4()),
-        "requestedBy": "asha@example.org",
-        "reason": "agreed by phone",
-        **fields,
-    }
-
-
-async def repaired(world: World, command: dict[str, Any]) -> RepairCompleted:
-    """Publish one command, let everything settle, and return its answer."""
-    world.send("repairs.requested", command)
-    await world.settle()
-    return answer_to(world, command["commandId"])
-
-
-def answer_to(world: World, command_id: str) -> RepairCompleted:
-    (answer,) = [a for a in world.published(RepairCompleted) if a.command_id == command_id]
-    return answer
 
 
 async def repairs_of(world: World, command_id: str) -> int:

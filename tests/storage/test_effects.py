@@ -62,7 +62,7 @@ A_TRAINER = (
     " VALUES ('trn_0', false, '{}', '[]', now(), '')"
 )
 
-# What no actor does here yet, or in no such way: everything else that may become of a row.
+# What no actor does in this story, or in no such way: everything else that may become of a row.
 BY_HAND = (
     (
         "INSERT INTO refunds (refund_id, payment_id, coins_returned, refunded_at, payload, fingerprint)"
