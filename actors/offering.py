@@ -15,6 +15,7 @@ from actors.request import Request, clock_time
 from domain.matching import explain
 from domain.occupancy import Occupancy
 from domain.offers import Offer, alternatives, offers
+from domain.schedule import Series
 from errors import Parked, StudentAlreadyBooked
 from storage.allocations import Order
 from storage.trainers import TrainerDirectory
@@ -36,7 +37,7 @@ async def explained(
         if number < _MOST_OFFERED:
             now = ceil(request.order.now.timestamp() / 60)
             made = offers(directory.trainers, request.wish, trainers, students, now)
-            facts["offers"] = [offered(offer, request) for offer in made]
+            facts["offers"] = [offered(offer, request.wish.series, _target(request)) for offer in made]
         found.append((request.order, why(**facts)))
     return found
 
@@ -55,9 +56,8 @@ async def _around(
     return await occupied(db, series, sorted(concerned), sorted({wish.student_no for wish in wishes}))
 
 
-def offered(offer: Offer, request: Request) -> dict[str, Any]:
+def offered(offer: Offer, series: Series, target: dict[str, Any]) -> dict[str, Any]:
     """An offer in words, and as the command that takes it up (without id, name and reason of whoever does)."""
-    series = request.wish.series
     command: dict[str, Any] = {"trainerId": offer.trainer_id}
     says = offer.trainer_id
     if offer.km is not None:
@@ -71,7 +71,7 @@ def offered(offer: Offer, request: Request) -> dict[str, Any]:
     if offer.force:
         command["force"] = list(offer.force)
         says += ", beyond the usual radius"
-    return {"says": says, "command": {**_target(request), **command}}
+    return {"says": says, "command": {**target, **command}}
 
 
 def _target(request: Request) -> dict[str, Any]:

@@ -7,11 +7,13 @@ import asyncio
 from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import groupby
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from actors.batch import Outcome
+from actors.moving_offers import moving_offers
 from contracts.feeds import TrainerChanged
 from contracts.record import Record
 from domain.unavailable import Missed, missed
@@ -48,28 +50,39 @@ async def recheck(db: AsyncConnection, allocation_ids: Sequence[UUID]) -> Outcom
 async def _judge(db: AsyncConnection, allocation_ids: Sequence[UUID], carriers: Mapping[str, Record]) -> Outcome:
     booked = await unavailable.booked(db, allocation_ids) if allocation_ids else []
     there = await unavailable.present(db, (one.trainer_no for one in booked)) if booked else {}
-    parked: dict[UUID, Parking] = {}
-    for number, (allocation_id, stretches) in enumerate(groupby(booked, key=lambda one: one.allocation_id)):
+    hit: list[tuple[list[tuple[Booked, Missed]], Present]] = []
+    for number, (_, stretches) in enumerate(groupby(booked, key=lambda one: one.allocation_id)):
         if number % 100 == 0:
             await asyncio.sleep(0)  # heartbeats must not wait for a trainer of a thousand bookings
         found = [(one, miss) for one in stretches for miss in _missed(one, there[one.trainer_no])]
         if found:
-            who = there[found[0][0].trainer_no]
-            parked[allocation_id] = _parking(found, who, carriers.get(who.trainer.id) or _record(who))
-    return Outcome(parked=list(parked.values()), done=[str(one) for one in allocation_ids if one not in parked])
+            hit.append((found, there[found[0][0].trainer_no]))
+    if not hit:
+        return Outcome(done=[str(one) for one in allocation_ids])
+    now = int(hit[0][1].now.timestamp())
+    made = await moving_offers(db, [found[0][0] for found, _ in hit], now)
+    parked = [
+        _parking(found, who, carriers.get(who.trainer.id) or _record(who), made.get(str(found[0][0].allocation_id), []))
+        for found, who in hit
+    ]
+    lost = {item.allocation_id for item in parked}
+    return Outcome(parked=parked, done=[str(one) for one in allocation_ids if one not in lost])
 
 
 def _missed(one: Booked, present: Present) -> list[Missed]:
     return missed(one.stretch, present.trainer, present.away, int(present.now.timestamp()))
 
 
-def _parking(found: Sequence[tuple[Booked, Missed]], who: Present, record: Record) -> Parking:
+def _parking(
+    found: Sequence[tuple[Booked, Missed]], who: Present, record: Record, made: list[dict[str, Any]]
+) -> Parking:
     (one, first), (_, last) = found[0], found[-1]
     reason = TrainerUnavailable(
         trainerId=who.trainer.id,
         cause=first.cause,
         sessions=[miss.number for _, miss in found[:_MOST_NUMBERS]],
         count=len(found),
+        offers=made,
         **{"from": _instant(first.starts_at), "until": _instant(last.ends_at)},
     )
     return Parking(

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from domain.directory import Trainer
 from domain.hours import closed_week, needed_week, outside_hours
-from domain.schedule import Series, session_starts
+from domain.schedule import Series, last_day, session_starts
 
 
 class Missed(NamedTuple):
@@ -28,6 +28,16 @@ class Stretch(NamedTuple):
     first_number: int
     course: str
     set_aside: Collection[str] = ()
+
+
+def rest_of(series: Series, now: int) -> Series | None:
+    """What of a series has not begun at `now` (epoch seconds), as a series; None when nothing is left."""
+    starts = session_starts(series)
+    begun = bisect_left(starts, now / 60)
+    if begun == len(starts):
+        return None
+    whole = series._replace(count=begun + 1)
+    return series._replace(first_day=last_day(whole), count=series.count - begun)
 
 
 def missed(stretch: Stretch, trainer: Trainer, away: Iterable[tuple[int, int]], now: int) -> list[Missed]:

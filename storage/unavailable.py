@@ -10,18 +10,24 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from domain.directory import Trainer
 from domain.hours import parse_hours
+from domain.places import Place, is_place
 from domain.schedule import Series
 from domain.unavailable import Stretch
+from domain.values import is_online
 
 
 class Booked(NamedTuple):
-    """A stretch of an allocation, and the number of the trainer who gives it."""
+    """A stretch of an allocation, the number of the trainer who gives it, and for whom and where he does."""
 
     allocation_id: UUID
     payment_id: str
     enrollment_id: UUID
     student_id: str
     trainer_no: int
+    student_no: int
+    place: Place | None
+    online: bool
+    scheduled: bool
     stretch: Stretch
 
 
@@ -73,12 +79,15 @@ _TRAINERS_OF = text("""
 
 # A provisional allocation is decided again before it has sessions, with whoever is there then.
 _BOOKED = text("""
-    SELECT a.allocation_id, a.payment_id, a.enrollment_id, a.student_id, b.trainer_no,
+    SELECT a.allocation_id, a.payment_id, a.enrollment_id, a.student_id, b.trainer_no, b.student_no,
+           coalesce(a.latitude, s.latitude) AS latitude, coalesce(a.longitude, s.longitude) AS longitude,
+           a.metadata ->> 'learningMode' AS learning_mode, a.scheduled_at IS NOT NULL AS scheduled,
            b.first_number, a.course_id, coalesce(a.metadata #> '{repaired,force}', '[]') AS set_aside,
            b.first_day, b.days_of_week, b.session_count, b.start_minute, b.slot_minutes, b.timezone
       FROM bookings b
       JOIN allocations a USING (allocation_id)
       JOIN purchases p ON p.payment_id = a.payment_id
+      JOIN students s USING (student_no)
      WHERE a.allocation_id = ANY(CAST(:allocation_ids AS uuid[])) AND b.active AND b.ends_at > clock_timestamp()
        AND a.status = 'approved' AND NOT a.provisional AND p.refunded_at IS NULL
      ORDER BY a.allocation_id, b.first_number
@@ -126,9 +135,21 @@ async def present(db: AsyncConnection, trainer_nos: Iterable[int]) -> dict[int, 
 
 
 def _booked(row: Row[Any]) -> Booked:
-    ids = (row.allocation_id, row.payment_id, row.enrollment_id, row.student_id, row.trainer_no)
-    series = Series(*row[len(ids) + 3 :])
-    return Booked(*ids, Stretch(series, row.first_number, row.course_id, row.set_aside))
+    series = Series(
+        row.first_day, row.days_of_week, row.session_count, row.start_minute, row.slot_minutes, row.timezone
+    )
+    return Booked(
+        allocation_id=row.allocation_id,
+        payment_id=row.payment_id,
+        enrollment_id=row.enrollment_id,
+        student_id=row.student_id,
+        trainer_no=row.trainer_no,
+        student_no=row.student_no,
+        place=Place(row.latitude, row.longitude) if is_place(row.latitude, row.longitude) else None,
+        online=is_online(row.learning_mode),
+        scheduled=row.scheduled,
+        stretch=Stretch(series, row.first_number, row.course_id, row.set_aside),
+    )
 
 
 def _present(row: Row[Any]) -> Present:

@@ -42,6 +42,7 @@ async def test_an_absence_after_the_booking_parks_the_allocation_and_leaves_its_
     assert (row["payment_id"], row["student_id"]) == (payment["paymentId"], payment["studentId"])
     assert row["enrollment_id"] == allocation["enrollment_id"]
     assert row["waits_for"] == "trainer"
+    assert len(row["facts"].pop("offers")) == 3
     assert row["facts"] == {
         "trainerId": "trn_1",
         "cause": "absent",
@@ -316,3 +317,29 @@ async def rechecked(world: World, allocation_ids: Sequence[UUID]) -> Outcome:
 
 def instant(at: datetime) -> str:
     return at.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+async def test_a_lost_trainer_comes_with_offers_that_work(world: World) -> None:
+    payment = a_payment(purchaseTier=5)
+    world.send("students.changed", a_student(payment["studentId"]))
+    world.send("trainers.changed", a_trainer("trn_1"), a_trainer("trn_2", latitude=13.0))
+    await world.settle(names=["directory"])
+    world.send("payments.succeeded", payment)
+    await world.settle()
+
+    world.send("trainers.changed", a_trainer("trn_1", active=False))
+    await world.settle()
+    (row,) = await world.rows("SELECT facts FROM parked WHERE status = 'open'")
+    commands = [offer["command"] for offer in row["facts"]["offers"]]
+    taken = {**commands[0], "commandId": "cmd_1", "requestedBy": "asha", "reason": "the first offer"}
+    world.send("repairs.requested", taken)
+    await world.settle()
+
+    assert [command["command"] for command in commands] == ["rescheduleSessions"] * 3
+    assert [command["trainerId"] for command in commands] == ["trn_2"] * 3
+    assert ["timeSlot" in command for command in commands] == [False, True, False]
+    assert ["date" in command for command in commands] == [False, False, True]
+    assert await world.parked() == []
+    sessions = await world.rows("SELECT DISTINCT trainer_id, version FROM sessions")
+    assert sessions == [{"trainer_id": "trn_2", "version": 2}]
+    assert await world.offenders() == {}
