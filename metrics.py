@@ -29,6 +29,16 @@ PARKED = Counter(
     "Records and steps that were parked, by reason; replays of a parked one count again.",
     ["actor", "reason"],
 )
+REPAIRS = Counter(
+    "firstbell_repairs",
+    "Commands that were answered, by what they ask for and how they ended; replays of an answer count again.",
+    ["command", "outcome"],
+)
+COMMANDS_REJECTED = Counter(
+    "firstbell_commands_rejected",
+    "Commands that were not even looked at: unsigned, by an unknown key, forged, expired, or under a used id.",
+    ["code"],
+)
 FUSE_TRIPPED = Gauge(
     "firstbell_fuse_tripped",
     "1 while an actor holds still because its failures look like a broken deploy.",

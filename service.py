@@ -56,13 +56,8 @@ class Addresses:
     database_url: str
 
 
-async def _nobody_is_behind(_: datetime) -> bool:
-    """Where nobody knows how far the actors have come, commands do not wait."""
-    return False
-
-
-def actors_of(settings: Settings, names: Sequence[str] = ACTORS, *, behind: Behind = _nobody_is_behind) -> list[Actor]:
-    """The actors of these names; `behind` tells whether one of them still has older records to read."""
+def actors_of(settings: Settings, names: Sequence[str] = ACTORS, *, behind: Behind | None = None) -> list[Actor]:
+    """The actors of these names; `behind` tells whether others have older records to read, where anybody knows."""
     known = {actor.name: actor for actor in _steps(settings)}
     # Trainers are kept in memory, and never by two that work at the same time.
     allocator = Allocator(_weights(settings), settings.default_timezone)

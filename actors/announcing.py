@@ -13,6 +13,7 @@ from actors.tracing import correlation_id, trace_of_record, traced
 from contracts.base import Event
 from contracts.parking import FulfilmentParked
 from contracts.record import Record
+from contracts.repairs import REJECTIONS, RepairCompleted
 from storage.parking import ParkedItem
 
 _log = structlog.get_logger("firstbell.actors")
@@ -48,6 +49,9 @@ async def announce(publish: Publish, committed: Committed, records: Sequence[Rec
         return
     async with asyncio.timeout(deadline):
         await publish(pairs)
+    for event in committed.events:
+        if isinstance(event, RepairCompleted):
+            _count_answer(event)
     for (_, item), (_, traceparent) in zip(committed.parked, told, strict=True):
         metrics.PARKED.labels(item.actor, item.reason).inc()
         _log.warning(
@@ -58,6 +62,12 @@ async def announce(publish: Publish, committed: Committed, records: Sequence[Rec
             payment_id=item.payment_id,
             correlation_id=correlation_id(traceparent),
         )
+
+
+def _count_answer(answer: RepairCompleted) -> None:
+    metrics.REPAIRS.labels(answer.command, answer.outcome).inc()
+    if answer.refusal is not None and answer.refusal.code in REJECTIONS:
+        metrics.COMMANDS_REJECTED.labels(answer.refusal.code).inc()
 
 
 def announcement(item: ParkedItem) -> FulfilmentParked:

@@ -34,9 +34,12 @@ _NOT_THERE_YET = frozenset(
 
 @dataclass(slots=True)
 class CatchingUp:
-    """Lets a command wait, for `patience` seconds in a row at most: an actor that is stuck must not stop repair."""
+    """Lets a command wait, for `patience` seconds in a row at most: an actor that is stuck must not stop repair.
 
-    behind: Behind
+    Without `behind` nobody can tell how far the others are, and nothing waits.
+    """
+
+    behind: Behind | None
     patience: float = 300
     quiet: float = _QUIET
     clock: Callable[[], float] = field(default=time.monotonic)
@@ -47,14 +50,16 @@ class CatchingUp:
     async def before(self, at: datetime) -> None:
         """Raise Transient while a command that is old by now has to wait."""
         now = datetime.now(UTC)
-        if now - at <= _OLD or (self._caught_up is not None and at <= self._caught_up):
+        if self.behind is None or now - at <= _OLD or (self._caught_up is not None and at <= self._caught_up):
             return
         self._wait(behind=await self.behind(at), at=at)
         self._caught_up = now
 
     async def instead_of(self, refusal: Refusal | None, at: datetime) -> None:
         """Raise Transient while what a command is about may still come."""
-        if refusal is not None and refusal.code in _NOT_THERE_YET and await self.behind(at):
+        if self.behind is None or refusal is None or refusal.code not in _NOT_THERE_YET:
+            return
+        if await self.behind(at):
             self._wait(behind=True, at=at)
 
     def _wait(self, *, behind: bool, at: datetime) -> None:

@@ -138,7 +138,7 @@ class Repairer:
         return done, effects.difference(before, await effects.snapshot(db, scope))
 
 
-def actor(tools: Tools, keys: Mapping[str, bytes], behind: Behind) -> Actor:
+def actor(tools: Tools, keys: Mapping[str, bytes], behind: Behind | None) -> Actor:
     """The repair actor; each command has a transaction of its own, since it locks in the order of its own needs."""
     # Answers wait for the end of their batch, and so does whoever wants its partitions.
     repairer = Repairer(tools, keys, CatchingUp(behind))

@@ -188,6 +188,10 @@ class Effect(Contract):
     rows: tuple[dict[str, Any], ...]
 
 
+# Refusals of commands that were not even looked at: they occupy no id, and somebody should know.
+REJECTIONS = frozenset({"unsigned", "unknown_key", "forged", "expired", "command_id_used"})
+
+
 class Refusal(Contract):
     """Why a command was refused, in words an admin understands; `facts` are those of a step that cannot be done."""
 
