@@ -344,6 +344,33 @@ async def apart(workers: tuple[World, World], actor: str, topic: str, messages: 
     await _deliver(workers, actor, (topic, messages[:middle]), (topic, messages[middle:]))
 
 
+async def test_batches_that_allocate_and_release_cross_wise_take_turns(workers: tuple[World, World]) -> None:
+    first, _ = workers
+    await _announce(first, *(a_trainer(f"trn_{c}_{n}", courses=[f"crs_{c}"]) for c in "ab" for n in range(4)))
+    for round_ in range(ROUNDS):
+        old = {c: [a_payment(courseId=f"crs_{c}", **_hour(round_)) for _ in range(2)] for c in "ab"}
+        first.send("payments.succeeded", *old["a"], *old["b"])
+        await first.settle(names=["enrollment", "allocation"])
+        revoked, new = {}, {}
+        for c in "ab":
+            seen = len(first.log["enrollments.revoked"])
+            first.send("payments.refunded", *(a_refund(p) for p in old[c]))
+            await first.settle(names=["enrollment"])
+            revoked[c] = [record.value for record in first.log["enrollments.revoked"][seen:]]
+            enrolled = await _enrolled(first, [a_payment(courseId=f"crs_{c}", **_hour(round_)) for _ in range(2)])
+            new[c] = [record.value for record in enrolled]
+        await _deliver_all(
+            workers,
+            "allocation",
+            [("enrollments.created", new["a"]), ("enrollments.revoked", revoked["b"])],
+            [("enrollments.created", new["b"]), ("enrollments.revoked", revoked["a"])],
+        )
+        for topic in ("enrollments.created", "enrollments.revoked"):
+            first._read["allocation", topic] = len(first.log[topic])
+
+    assert await first.rows("SELECT count(*) AS n FROM bookings WHERE active") == [{"n": 4 * ROUNDS}]
+
+
 async def _deliver(workers: tuple[World, World], actor: str, *batches: tuple[str, list[Any]]) -> None:
     """One batch for each, whose transactions begin together."""
     await _deliver_all(workers, actor, *([batch] for batch in batches))
