@@ -71,5 +71,5 @@ class CatchingUp:
         if not quiet and now - self._waiting_since <= self.patience:
             raise Transient("repair", "what was written before this command has not been read again yet")
         if not quiet:
-            _log.error("not waiting for the other actors any longer", requested_at=at)
+            _log.error("not waiting for the other actors any longer", requested_at=at.isoformat())
         self._waiting_since = self._quiet_since = None

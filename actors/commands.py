@@ -77,7 +77,9 @@ async def retry(db: AsyncConnection, tools: Tools, command: Retry, subject: Subj
     if row.reason == AllocationProvisional.code and subject.target:
         records = await triggers(db, tools.steps, "allocation", subject.target, subject.at)
         outcome, stored = await perform(db, settling(tools.allocator), records)
-        return _judged(outcome, stored, row.id)
+        if outcome.publish or stored:
+            return _judged(outcome, stored, row.id)
+        # What it could be settled by has gone again: the step says what it waits for now.
     outcome, stored = await perform(db, tools.steps[row.actor], await _records(db, tools, row, subject))
     done = _judged(outcome, stored, row.id)
     if done.refusal is None:

@@ -15,7 +15,7 @@ from pydantic_core import from_json, to_json, to_jsonable_python
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from actors.batch import Actor, Outcome
+from actors.batch import Actor, News, Outcome
 from actors.bulk import EXPAND, refuse_cancelled
 from actors.catching_up import Behind, CatchingUp
 from actors.commands import CARRY, Done, Subject, Tools, Unchanged, refusal_of
@@ -28,7 +28,7 @@ from contracts.record import Record
 from contracts.repairs import Announced, EditAndRetry, Effect, Refusal, RepairCommand, RepairCompleted, Retry
 from contracts.signing import Signature
 from errors import BadValue, Parked, Refused
-from storage import effects, parked, repairs
+from storage import effects, parked, repairs, targets
 from storage.effects import Scope, Snapshot
 from storage.engine import translated
 from storage.repairs import Answered, Entry
@@ -64,23 +64,18 @@ class Repairer:
             await repairs.take_turn(db, command.command_id)
             known = await repairs.answered(db, command.command_id)
             if known is not None:
-                return await self._again(db, command, known, value_hash)
+                return await _again(db, record, known, value_hash)
             _refuse_expired(signature, record.at)
         except Refused as refused:
             return await self._reject(db, record, value_hash, refused)
         return await self._carry_out(db, record, value_hash, signature.key_id if signature else None)
 
-    async def _again(self, db: AsyncConnection, command: RepairCommand, known: Answered, value_hash: bytes) -> Outcome:
-        if known.value_hash != value_hash:
-            raise Refused("command_id_used", "Another command has this id; give yours an id of its own.")
-        answer = RepairCompleted.model_validate(known.answer)
-        expanded = await EXPAND[type(command)](db, command) if answer.items else []
-        return Outcome(publish=[*map(_event, known.events), *expanded, answer])
-
     async def _reject(self, db: AsyncConnection, record: Record, value_hash: bytes, refused: Refused) -> Outcome:
         """Refuse what was not even looked at: it is kept in the audit, and occupies no id."""
         command: RepairCommand = record.event
-        _log.error("command rejected", code=refused.code, command_id=command.command_id, requested_at=record.at)
+        _log.error(
+            "command rejected", code=refused.code, command_id=command.command_id, requested_at=record.at.isoformat()
+        )
         judged = Judged("refused", Done(refusal=refusal_of(refused)), [], None)
         answer = _answer(command, judged, None)
         await repairs.record(db, _entry(record, value_hash, answer, [], accepted=False))
@@ -143,6 +138,27 @@ def actor(tools: Tools, keys: Mapping[str, bytes], behind: Behind | None) -> Act
     # Answers wait for the end of their batch, and so does whoever wants its partitions.
     repairer = Repairer(tools, keys, CatchingUp(behind))
     return Actor("repair", (RepairCommand.TOPIC,), repairer.handle, one_by_one=True, most=50)
+
+
+async def _again(db: AsyncConnection, record: Record, known: Answered, value_hash: bytes) -> Outcome:
+    """Answer as the first time, with the same events.
+
+    Whoever died in between has not looked who waits for what this brought, so it is brought again:
+    who has seen it is not woken twice.
+    """
+    if known.value_hash != value_hash:
+        raise Refused("command_id_used", "Another command has this id; give yours an id of its own.")
+    answer = RepairCompleted.model_validate(known.answer)
+    expanded = await EXPAND[type(record.event)](db, record.event) if answer.items else []
+    payment_id = answer.payment_id
+    target = await targets.find(db, payment_id=payment_id) if payment_id else None
+    courses = dict.fromkeys(await targets.freed(db, payment_id) if payment_id else (), answer.completed_at)
+    students = frozenset([target.student_id] if target and target.student_id else ())
+    return Outcome(
+        publish=[*map(_event, known.events), *expanded, answer],
+        news=News(students, courses),
+        stored=[(record, item) for item in await parked.open_items(db, payment_id, answer.parked_id)],
+    )
 
 
 def _refuse_expired(signature: Signature | None, at: datetime) -> None:

@@ -70,6 +70,14 @@ _REOPEN = text("""
               episode, parked_at
 """)
 
+_OPEN = text("""
+    SELECT id, actor, reason, facts, payment_id, enrollment_id, allocation_id, student_id, topic, waits_for,
+           episode, parked_at
+      FROM parked
+     WHERE status = 'open' AND (payment_id = CAST(:payment_id AS text) OR id = CAST(:parked_id AS uuid))
+     ORDER BY id
+""")
+
 _DISMISSED = text("""
     SELECT count(*) FROM parked
      WHERE kind = 'step' AND actor = :actor AND subject = ANY(CAST(:subjects AS text[])) AND status = 'dismissed'
@@ -100,6 +108,12 @@ async def reopen(db: AsyncConnection, parked_id: UUID) -> ParkedItem | None:
     """Put a dismissed row back on the list; None where another one stands in its place."""
     row = (await db.execute(_REOPEN, {"id": parked_id})).first()
     return None if row is None else ParkedItem(*row)
+
+
+async def open_items(db: AsyncConnection, payment_id: str | None, parked_id: UUID | None) -> list[ParkedItem]:
+    """What is open of a purchase, and the row of this id if it is."""
+    rows = await db.execute(_OPEN, {"payment_id": payment_id, "parked_id": parked_id})
+    return [ParkedItem(*row) for row in rows]
 
 
 async def is_dismissed(db: AsyncConnection, actor: str, subjects: Sequence[str]) -> bool:

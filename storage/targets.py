@@ -40,6 +40,22 @@ _FIND = text("""
 """)
 
 
+_FREED = text("""
+    SELECT DISTINCT course
+      FROM allocations a
+      JOIN bookings b USING (allocation_id)
+      JOIN trainers t USING (trainer_no)
+     CROSS JOIN LATERAL unnest(t.courses) AS taught (course)
+     WHERE a.payment_id = :payment_id AND b.freed IS NOT NULL
+     ORDER BY course
+""")
+
+
+async def freed(db: AsyncConnection, payment_id: str) -> list[str]:
+    """The courses of the trainers to whom this purchase has given time back."""
+    return list((await db.execute(_FREED, {"payment_id": payment_id})).scalars())
+
+
 async def find(
     db: AsyncConnection,
     *,

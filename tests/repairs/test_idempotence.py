@@ -75,6 +75,28 @@ async def test_a_crash_at_any_point_leaves_one_effect_one_answer_and_the_same_ev
     await scheduled_once(world)
 
 
+@pytest.mark.parametrize("point", ["committed", "looked", "publishing"])
+async def test_a_crash_after_time_was_given_back_still_wakes_whoever_waits_for_it(world: World, point: str) -> None:
+    first, waiting = (a_payment(purchaseTier=5) for _ in range(2))
+    world.send("students.changed", *(a_student(p["studentId"]) for p in (first, waiting)))
+    world.send("trainers.changed", a_trainer())
+    await world.settle(names=["directory"])
+    world.send("payments.succeeded", first)
+    await world.settle()
+    world.send("payments.succeeded", waiting)
+    await world.settle()
+    allocation = derived_id("allocation", derived_id("enrollment", first["paymentId"]))
+    world.send("repairs.requested", a_command("rescheduleSessions", allocationId=str(allocation), timeSlot="10:00"))
+
+    with world.crash_at(point):
+        await world.turn("repair")
+    await world.settle()
+
+    assert await world.parked() == []
+    assert await world.count("sessions") == 10
+    assert await world.offenders() == {}
+
+
 async def test_a_command_sent_five_times_in_one_batch_is_done_once(world: World, payment: dict[str, Any]) -> None:
     command = assignment(payment)
 
