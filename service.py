@@ -23,12 +23,12 @@ from tenacity import AsyncRetrying, retry_if_exception_type, wait_random_exponen
 from actors import allocation, cart, coins, directory, enrollment, reconciler, repair, sessions
 from actors.allocation import Allocator
 from actors.batch import Actor
-from actors.catching_up import Behind
-from actors.commands import Tools
 from actors.connection import admin_client, broker_of, producer_of
 from actors.consumers import Consumers, Publisher
 from actors.fuse import Fuse
 from actors.lag import oldest_unread
+from actors.repairing.catching_up import Behind
+from actors.repairing.subjects import Tools
 from actors.runtime import Delivery
 from actors.topics import create_topics, differing_topics
 from console.health import health_app

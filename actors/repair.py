@@ -16,11 +16,12 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from actors.batch import Actor, News, Outcome
-from actors.bulk import EXPAND, refuse_cancelled
-from actors.catching_up import Behind, CatchingUp
-from actors.commands import CARRY, Done, Subject, Tools, Unchanged, refusal_of
-from actors.editing import edit_and_retry
-from actors.locating import locate
+from actors.repairing.bulk import EXPAND, refuse_cancelled
+from actors.repairing.catching_up import Behind, CatchingUp
+from actors.repairing.commands import CARRY
+from actors.repairing.editing import edit_and_retry
+from actors.repairing.locating import locate
+from actors.repairing.subjects import Done, Subject, Tools, Unchanged, refusal_of
 from contracts import signing
 from contracts.base import Event
 from contracts.decode import read_event

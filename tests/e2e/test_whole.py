@@ -84,6 +84,8 @@ async def test_everything_twice_and_shuffled_gives_the_rows_of_once_and_in_order
         await directory_done(target, feeds)
         await target.publish(messages)
         await target.settled(1000)
+        await target.until("SELECT count(*) FROM coin_ledger WHERE kind = 'redemption'", lambda n: n == 250)
+        await target.until("SELECT count(*) FROM cart_clearances", lambda n: n == 1000)
         assert await target.terminate(process) == 0
 
     once, twice = await everything(deployment), await everything(second_deployment)
@@ -105,6 +107,9 @@ async def test_where_purchases_compete_the_totals_are_the_same_in_any_order(
         await directory_done(target, feeds)
         await target.publish(messages)
         await target.settled(300)
+        # Beside the way to the sessions, coins and carts take their own time.
+        await target.until("SELECT count(*) FROM coin_ledger WHERE kind = 'redemption'", lambda n: n == 75)
+        await target.until("SELECT count(*) FROM cart_clearances", lambda n: n == 300)
         totals.append(
             await target.rows(
                 "SELECT (SELECT count(*) FROM purchases), (SELECT count(*) FROM enrollments),"

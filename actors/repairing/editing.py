@@ -10,8 +10,8 @@ from pydantic_core import to_json
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from actors.batch import Outcome
-from actors.commands import Done, Subject, Tools
 from actors.performing import perform
+from actors.repairing.subjects import Done, Subject, Tools
 from contracts.decode import read_event
 from contracts.record import Record
 from contracts.repairs import EditAndRetry, Effect

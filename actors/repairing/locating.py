@@ -5,7 +5,7 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from actors.commands import Subject
+from actors.repairing.subjects import Subject
 from contracts.repairs import RepairCommand
 from storage import parked, purchases, targets
 from storage.effects import Scope

@@ -1,0 +1,1 @@
+"""How commands are carried out: `actors/repair.py` is the actor, here is what its commands do."""
