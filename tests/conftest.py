@@ -13,6 +13,7 @@ from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 
 import asyncpg
+import hypothesis
 import pytest
 import structlog
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -22,6 +23,10 @@ from service import Addresses, prepare_database
 from settings import Settings
 from storage.engine import open_engine
 from tests.world import World
+
+# A machine that is busy with something else is no reason to fail.
+hypothesis.settings.register_profile("patient", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("patient")
 
 _ADDRESSES = pytest.StashKey[Addresses]()
 _SERVERS = pytest.StashKey[ExitStack]()
