@@ -118,6 +118,8 @@ class Repairer:
             ours = translated(error)
             if not isinstance(ours, BadValue):
                 raise ours from error
+            if isinstance(command, Retry) and subject.row and not command.dry_run:
+                await parked.attempt(db, subject.row.id)
             refusal = Refusal(code="value_refused", message="The database refuses a value of this command.")
             return Judged("refused", Done(refusal=refusal), [], None)
         await (savepoint.rollback() if command.dry_run else savepoint.commit())
@@ -150,7 +152,8 @@ async def _again(db: AsyncConnection, record: Record, known: Answered, value_has
     if known.value_hash != value_hash:
         raise Refused("command_id_used", "Another command has this id; give yours an id of its own.")
     answer = RepairCompleted.model_validate(known.answer)
-    expanded = await EXPAND[type(record.event)](db, record.event) if answer.items else []
+    expand = EXPAND.get(type(record.event))
+    expanded = await expand(db, record.event) if expand and answer.outcome != "refused" else []
     payment_id = answer.payment_id
     target = await targets.find(db, payment_id=payment_id) if payment_id else None
     courses = dict.fromkeys(await targets.freed(db, payment_id) if payment_id else (), answer.completed_at)

@@ -114,11 +114,11 @@ def translated(error: Exception) -> FirstbellError:
 
 
 def _class_of(code: str) -> type[FirstbellError]:
-    if code in {"55P03", "57014", "53200"}:
+    if code in {"55P03", "57014", "53200", "25P03"}:
         return Contended
     if code in {"23505", "23P01"}:
         return Conflict
-    if code in {"40001", "40P01", "25P03", "25006", "57P01", "57P02", "57P03", "57P04", "57P05"}:
+    if code in {"40001", "40P01", "25006", "57P01", "57P02", "57P03", "57P04", "57P05"}:
         return Transient
     if code.startswith(("08", "53")):
         return Transient

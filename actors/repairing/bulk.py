@@ -5,10 +5,10 @@ from typing import Any, Final
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from actors.healing import retry_of
+from actors.healing import REQUESTED_BY, retry_of
 from contracts.base import derived_text
 from contracts.repairs import Bulk, CancelBulk, Dismiss, RepairCommand, Restore, Retry, RetryWaiting
-from errors import Refused
+from errors import NoTrainerAvailable, Refused
 from storage import repairs, waiting
 
 _APPLY: Final[Mapping[str, type[Retry | Dismiss | Restore]]] = {"retry": Retry, "dismiss": Dismiss, "restore": Restore}
@@ -31,6 +31,9 @@ async def bulk(_: AsyncConnection, command: Bulk) -> list[RepairCommand]:
 async def retry_waiting(db: AsyncConnection, command: RetryWaiting) -> list[RepairCommand]:
     """A wake-up for whatever waits for this news now."""
     found = await waiting.waiting_for(db, command.waits_for, command.course_id)
+    if command.requested_by == REQUESTED_BY and command.waits_for == NoTrainerAvailable.waits_for:
+        # A wake-up is for those who have not seen the news; an admin's command is for all.
+        found = await waiting.arrived(db, [parked_id for parked_id, _ in found], trainers=True)
     return [retry_of(parked_id, attempts) for parked_id, attempts in found]
 
 

@@ -59,6 +59,8 @@ class CatchingUp:
         """Raise Transient while what a command is about may still come."""
         if self.behind is None or refusal is None or refusal.code not in _NOT_THERE_YET:
             return
+        if self._caught_up is not None and at <= self._caught_up:
+            return
         if await self.behind(at):
             self._wait(behind=True, at=at)
 
@@ -72,4 +74,6 @@ class CatchingUp:
             raise Transient("repair", "what was written before this command has not been read again yet")
         if not quiet:
             _log.error("not waiting for the other actors any longer", requested_at=at.isoformat())
+            # Nor shall every further command of that time wait as long.
+            self._caught_up = datetime.now(UTC)
         self._waiting_since = self._quiet_since = None

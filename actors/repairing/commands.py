@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from actors.allocation import approval
 from actors.batch import Outcome, joined
 from actors.performing import perform
+from actors.repairing.freeing import freed_news
 from actors.repairing.moving import order_of, reschedule, schedule_given
 from actors.repairing.retrying import resume, retry
 from actors.repairing.subjects import (
@@ -131,7 +132,8 @@ async def _decided(db: AsyncConnection, tools: Tools, target: Target, wanted: Wa
     await purchases.advance(db, [(target.payment_id, "allocated")])
     await parking.resolve(db, "allocation", [str(order.enrollment_id)])
     checked = await stored_of(db, "directory", await recheck(db, [order.allocation_id]))
-    return Outcome(publish=[approval(allocation)], stored=checked)
+    news = await freed_news(db, order, allocation.approved_at)
+    return Outcome(publish=[approval(allocation)], stored=checked, news=news)
 
 
 def _given(**fields: Any) -> dict[str, Any]:

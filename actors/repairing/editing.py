@@ -12,14 +12,16 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from actors.batch import Outcome
 from actors.performing import perform
 from actors.repairing.subjects import Done, Subject, Tools
+from contracts.base import derived_id
 from contracts.decode import read_event
 from contracts.record import Record
-from contracts.repairs import EditAndRetry, Effect
+from contracts.repairs import EditAndRetry, Effect, RepairCommand
 from contracts.topics import TOPICS
 from errors import ConflictingDuplicate, Refused, Unreadable, in_words
 from storage import effects, parked
 from storage.effects import Scope
 from storage.parked import ParkedRow
+from storage.parking import record_subject
 
 
 async def edit_and_retry(
@@ -37,15 +39,16 @@ async def edit_and_retry(
     scope |= _scope_of(event)
     before = await effects.snapshot(db, scope)
     savepoint = await db.begin_nested()
-    await parked.close(db, row.id, "resolved", command.requested_by)
-    if row.actor in tools.steps:
+    try:
+        await parked.close(db, row.id, "resolved", command.requested_by)
         record = Record(row.topic, -1, -1, subject.at, event.message_key.encode(), value, row.record_headers, event)
         _, stored = await perform(db, tools.steps[row.actor], [record])
-        for _, item in stored:
-            if item.topic == row.topic and item.actor == row.actor:
-                raise Refused(item.reason, in_words(item.reason), **item.facts)
-    foreseen = effects.difference(before, await effects.snapshot(db, scope))
-    await savepoint.rollback()
+        itself = derived_id("parked", record_subject(record))
+        for item in [item for _, item in stored if item.id == itself]:
+            raise Refused(item.reason, in_words(item.reason), **item.facts)
+        foreseen = effects.difference(before, await effects.snapshot(db, scope))
+    finally:
+        await savepoint.rollback()
     await parked.close(db, row.id, "resolved", command.requested_by)
     return Done(Outcome(publish=[event])), foreseen
 
@@ -55,7 +58,8 @@ def _editable(row: ParkedRow | None) -> ParkedRow:
         raise Refused("unknown_item", "No parked item has this id.")
     if row.status != "open":
         raise Refused(row.status, f"The item is {row.status}.")
-    if row.kind != "record" or not TOPICS[row.topic].outside:
+    # A command is signed by whoever gives it: we must not sign what somebody else asks for.
+    if row.kind != "record" or not TOPICS[row.topic].outside or row.topic == RepairCommand.TOPIC:
         raise Refused(
             "not_editable",
             "Only a record from outside can be corrected; what stops a step is repaired by assignTrainer,"

@@ -6,7 +6,8 @@ from zoneinfo import ZoneInfo
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from actors.allocation import Allocator, approval
-from actors.batch import News, Outcome
+from actors.batch import Outcome
+from actors.repairing.freeing import freed_news
 from actors.request import Request, moved_series, place_of, schedule_of
 from contracts.repairs import RescheduleSessions
 from domain.directory import Wish
@@ -29,11 +30,9 @@ async def reschedule(db: AsyncConnection, allocator: Allocator, order: Order, co
         raise Refused("nothing_to_move", "Every session of this series has begun already.")
     students = await directory.lock_students(db, [order.student_id])
     request = _request(order, rest, students[order.student_id], command)
-    freed = allocator.trainers.trainers.get(order.trainer_no or 0)
     allocation = await allocator.take(db, request, since=order.now)
     await moving.move(db, order.allocation_id, rest.first_number)
-    courses = dict.fromkeys(freed.courses if freed else [order.course_id], allocation.approved_at)
-    return Outcome(publish=[approval(allocation)], news=News(frozenset([order.student_id]), courses))
+    return Outcome(publish=[approval(allocation)], news=await freed_news(db, order, allocation.approved_at))
 
 
 def _request(order: Order, rest: Rest, student: Student, command: RescheduleSessions) -> Request:
@@ -50,7 +49,8 @@ def _request(order: Order, rest: Rest, student: Student, command: RescheduleSess
         provisional=False,
         metadata={**decided, **schedule_of(series)},
         trainer_id=command.trainer_id,
-        force=order.repaired.get("force", ()),
+        # Rules that were set aside, were so for the trainer who stays.
+        force=() if command.trainer_id else order.repaired.get("force", ()),
         keep=order.trainer_no,
         first_number=rest.first_number,
     )

@@ -10,7 +10,8 @@ from dataclasses import replace
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from actors.allocation import Allocator, actor_of, approval, parking_of
-from actors.batch import Actor, News, Outcome, joined
+from actors.batch import Actor, Outcome, joined
+from actors.repairing.freeing import freed_news
 from actors.request import Wanted
 from contracts.allocations import AllocationReleased
 from contracts.record import Record
@@ -41,20 +42,18 @@ async def _settled(allocator: Allocator, db: AsyncConnection, order: Order, reco
             return Outcome()  # nothing has come that it could be settled by
         allocation = await allocator.take(db, request)
     except Parked as reason:
-        released = await _given_back(allocator, db, order)
+        released = await _given_back(db, order)
         return joined(released, Outcome(parked=[parking_of(record, order, reason)]))
-    return Outcome(publish=[approval(allocation)])
+    return Outcome(publish=[approval(allocation)], news=await freed_news(db, order, allocation.approved_at))
 
 
-async def _given_back(allocator: Allocator, db: AsyncConnection, order: Order) -> Outcome:
+async def _given_back(db: AsyncConnection, order: Order) -> Outcome:
     """Free the time of an allocation that cannot stay; its sessions no longer wait for it."""
-    trainer = allocator.trainers.trainers.get(order.trainer_no or 0)
     await bookings.lock_trainers(db, [order.trainer_no] if order.trainer_no else [])
     await releases.free(db, [order.allocation_id], None)
     (given,) = await allocations.give_back(db, [order.allocation_id])
     await purchases.advance(db, [(order.payment_id, "parked")])
     await parking.resolve(db, "sessions", [str(order.allocation_id)])
-    courses = trainer.courses if trainer else [order.course_id]
     return Outcome(
         publish=[
             AllocationReleased(
@@ -70,5 +69,5 @@ async def _given_back(allocator: Allocator, db: AsyncConnection, order: Order) -
                 released_at=given.released_at,
             )
         ],
-        news=News(frozenset([order.student_id]), dict.fromkeys(courses, given.released_at)),
+        news=await freed_news(db, order, given.released_at),
     )

@@ -229,3 +229,62 @@ async def test_a_command_whose_subject_may_still_come_waits_for_the_other_actors
     (answer,) = [json.loads(record.value or b"") for record in late.log["repairs.completed"]]
     assert answer["outcome"] == "refused"
     assert answer["refusal"]["code"] == "no_trainer_available"
+
+
+async def test_time_that_another_decision_gives_back_wakes_whoever_waits_also_in_a_process_that_is_new(
+    world: World,
+) -> None:
+    first, waiting = a_payment(purchaseTier=5), a_payment(purchaseTier=5, courseId="crs_other")
+    world.send("students.changed", *(a_student(p["studentId"]) for p in (first, waiting)))
+    world.send("trainers.changed", a_trainer(courses=["crs_yoga", "crs_other"]))
+    await world.settle(names=["directory"])
+    world.send("payments.succeeded", first)
+    await world.settle(names=["enrollment", "allocation"])
+    world.send("payments.succeeded", waiting)
+    await world.settle(names=["enrollment", "allocation"])
+    parked = await world.parked()
+    world.restart()
+
+    world.send("repairs.requested", assignment(first, timeSlot="10:00"))
+    await world.turn("repair")  # before its sessions are there
+    await world.settle()
+
+    assert parked == ["no_trainer_available"]
+    assert await world.parked() == []
+    assert await world.count("sessions") == 10
+    assert await world.offenders() == {}
+
+
+async def test_a_parked_command_is_not_edited_and_so_never_signed_by_us(world: World) -> None:
+    world.send("repairs.requested", b"no command")
+    await world.settle()
+    (row,) = await world.rows("SELECT id FROM parked")
+    forged = a_command("dismiss", parkedId=str(row["id"])) | {"requestedBy": "ceo@example.org"}
+    edit = a_command("editAndRetry", parkedId=str(row["id"]), payload=forged)
+
+    world.send("repairs.requested", edit, edit)
+    await world.settle()
+
+    answer = answer_to(world, edit["commandId"])
+    assert (answer.outcome, answer.refusal and answer.refusal.code) == ("refused", "not_editable")
+    assert await world.rows("SELECT count(*) AS n FROM repairs") == [{"n": 1}]
+    assert await world.parked() == ["unreadable"]
+
+
+async def test_a_trainer_who_leaves_can_be_told_by_a_corrected_record(world: World) -> None:
+    payment = a_payment(purchaseTier=5)
+    world.send("students.changed", a_student(payment["studentId"]))
+    world.send("trainers.changed", a_trainer())
+    await world.settle(names=["directory"])
+    world.send("payments.succeeded", payment)
+    await world.settle()
+    world.send("trainers.changed", b"garbage", key=b"trn_1")
+    await world.settle()
+    (row,) = await world.rows("SELECT id FROM parked WHERE reason = 'unreadable'")
+
+    edit = a_command("editAndRetry", parkedId=str(row["id"]), payload=a_trainer(active=False))
+    world.send("repairs.requested", edit)
+    await world.settle()
+
+    assert answer_to(world, edit["commandId"]).outcome == "republished"
+    assert await world.parked() == ["trainer_unavailable"]

@@ -12,11 +12,11 @@ from errors import BadValue, Conflict, Contended, Fault, FirstbellError, Transie
 from storage.engine import open_engine, transaction
 
 POLICY: dict[type[FirstbellError], tuple[str, ...]] = {
-    Contended: ("55P03", "57014", "53200"),
+    Contended: ("25P03", "55P03", "57014", "53200"),
     Conflict: ("23505", "23P01"),
     Transient: (
         "40001", "40P01", "57P01", "57P02", "57P03", "57P04", "57P05", "08000", "08003", "08006", "08P01",
-        "53000", "53100", "53300", "53400", "25P03", "25006",
+        "53000", "53100", "53300", "53400", "25006",
     ),
     BadValue: ("22000", "22001", "22003", "22007", "22008", "22021", "22P02", "22P05", "23502", "23514"),
     Fault: ("42P01", "42703", "42501", "28000", "28P01", "23503", "23000", "P0001", "XX000", "0A000", "58030"),
