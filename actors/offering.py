@@ -20,8 +20,10 @@ from errors import Parked, StudentAlreadyBooked
 from storage.allocations import Order
 from storage.trainers import TrainerDirectory
 
-# Offers cost some milliseconds each; where a whole batch is refused, the first ones show what would help.
+# Both are found while trainers are locked, and cost milliseconds each; where a whole batch is refused, the first
+# ones show what is wrong and what would help, and the next try of the others tells it of them.
 _MOST_OFFERED = 100
+_MOST_EXPLAINED = 300
 
 
 async def explained(
@@ -33,7 +35,7 @@ async def explained(
     for number, (request, why) in enumerate(refused):
         # An explanation looks at every trainer of the course: heartbeats must not wait for a thousand.
         await asyncio.sleep(0)
-        facts = _facts(directory, request, why, trainers, students)
+        facts = _facts(directory, request, why, trainers, students) if number < _MOST_EXPLAINED else {}
         if number < _MOST_OFFERED:
             now = ceil(request.order.now.timestamp() / 60)
             made = offers(directory.trainers, request.wish, trainers, students, now)
