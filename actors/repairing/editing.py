@@ -4,13 +4,12 @@ What the corrected record leads to is found out by the actor whose record it is,
 live record does it.
 """
 
-from typing import Any
-
 from pydantic_core import to_json
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from actors.batch import Outcome
 from actors.performing import perform
+from actors.repairing.locating import scope_of
 from actors.repairing.subjects import Done, Subject, Tools
 from contracts.base import derived_id
 from contracts.decode import read_event
@@ -36,7 +35,7 @@ async def edit_and_retry(
         facts = unreadable.facts
         message = f"The corrected record cannot be read either: {facts['field']} must be {facts['expected']}."
         raise Refused(unreadable.code, message, **facts) from unreadable
-    scope |= _scope_of(event)
+    scope |= scope_of(event)
     before = await effects.snapshot(db, scope)
     savepoint = await db.begin_nested()
     try:
@@ -71,20 +70,3 @@ def _editable(row: ParkedRow | None) -> ParkedRow:
             "The first record of this id holds: dismiss this one, and change what is needed by commands.",
         )
     return row
-
-
-def _scope_of(event: Any) -> Scope:
-    """What a record from outside may touch, by the ids that it names."""
-
-    def ids(name: str) -> frozenset[str]:
-        value = getattr(event, name, None)
-        return frozenset([value] if value else [])
-
-    return Scope(
-        payment_ids=ids("payment_id"),
-        student_ids=ids("student_id"),
-        trainer_ids=ids("trainer_id"),
-        busy_ids=ids("busy_id"),
-        item_ids=ids("item_id"),
-        credit_ids=ids("credit_id"),
-    )

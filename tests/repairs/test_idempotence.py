@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -288,3 +289,18 @@ async def test_a_trainer_who_leaves_can_be_told_by_a_corrected_record(world: Wor
 
     assert answer_to(world, edit["commandId"]).outcome == "republished"
     assert await world.parked() == ["trainer_unavailable"]
+
+
+async def test_a_retried_record_shows_what_it_writes_of_a_trainer(world: World) -> None:
+    later = (datetime.now(UTC) + timedelta(minutes=30)).isoformat()
+    world.send("trainers.changed", a_trainer(changedAt=later), key=b"trn_1")
+    await world.settle()
+    (row,) = await world.rows("SELECT id FROM parked WHERE reason = 'changed_at_in_future'")
+
+    retry = a_command("retry", parkedId=str(row["id"]))
+    world.send("repairs.requested", retry, at=datetime.now(UTC) + timedelta(minutes=25))
+    await world.settle()
+
+    answer = answer_to(world, retry["commandId"])
+    assert answer.outcome == "applied"
+    assert {(e.table, e.operation) for e in answer.effects} == {("trainers", "insert"), ("parked", "update")}
