@@ -8,6 +8,7 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import structlog
 
@@ -43,6 +44,8 @@ class CatchingUp:
     patience: float = 300
     quiet: float = _QUIET
     clock: Callable[[], float] = field(default=time.monotonic)
+    # Groups are rewound while nobody runs: what is written later comes from no rewind, however long its line.
+    started: datetime = field(default_factory=partial(datetime.now, UTC))
     _caught_up: datetime | None = None
     _waiting_since: float | None = None
     _quiet_since: float | None = None
@@ -50,7 +53,9 @@ class CatchingUp:
     async def before(self, at: datetime) -> None:
         """Raise Transient while a command that is old by now has to wait."""
         now = datetime.now(UTC)
-        if self.behind is None or now - at <= _OLD or (self._caught_up is not None and at <= self._caught_up):
+        if self.behind is None or at >= self.started or now - at <= _OLD:
+            return
+        if self._caught_up is not None and at <= self._caught_up:
             return
         self._wait(behind=await self.behind(at), at=at)
         self._caught_up = now
