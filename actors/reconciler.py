@@ -42,15 +42,19 @@ _MOST = 500
 _FIRST_PAUSE = timedelta(seconds=30)
 _LONGEST_PAUSE = timedelta(hours=6)
 
-# When the oldest record was written that an actor has not read yet; None without any.
-OldestUnread = Callable[[], Awaitable[datetime | None]]
+# When the oldest record was written that these actors (all without an argument) have not read; None without any.
+OldestUnread = Callable[..., Awaitable[datetime | None]]
 
 
 async def sweep(engine: AsyncEngine, publish: Publish, oldest_unread: OldestUnread, grace: timedelta) -> int:
     """Ask for every missing step that is due; return for how many. Nothing younger than `grace` is stuck.
 
+    While repair has commands to read, it is asked for nothing: what was asked for already is among them.
+
     Raises: KafkaError or FirstbellError when one of the servers does not answer; the next sweep does it.
     """
+    if await oldest_unread(["repair"]) is not None:
+        return 0
     now = datetime.now(UTC)
     since = min(now - grace, await oldest_unread() or now)
     async with transaction(engine) as db:

@@ -15,7 +15,7 @@ from tests.world import World
 PURCHASES = 6
 
 
-async def nothing_unread() -> datetime | None:
+async def nothing_unread(_names: Any = ()) -> datetime | None:
     return None
 
 
@@ -66,6 +66,18 @@ async def test_what_the_database_knows_of_is_completed_after_kafka_has_lost_ever
     assert await sweep(world) == 0
 
 
+async def test_while_repair_has_commands_to_read_nothing_is_asked_for_again(world: World) -> None:
+    async def repair_lags(names: Any = ()) -> datetime | None:
+        return datetime.now(UTC) if names == ["repair"] else None
+
+    await bought(world)
+    await world.settle(names=["enrollment"])
+    kafka_wiped(world)
+
+    assert await sweep(world, repair_lags) == 0
+    assert await sweep(world) > 0
+
+
 async def test_what_upstream_sends_again_afterwards_changes_nothing(world: World) -> None:
     payments = await bought(world)
     await world.settle(names=["enrollment"])
@@ -108,8 +120,8 @@ async def test_what_waits_in_line_is_not_stuck(world: World) -> None:
     await world.settle(names=["enrollment"])
     long_ago = datetime.now(UTC) - timedelta(minutes=1)
 
-    async def unread_for_a_minute() -> datetime | None:
-        return long_ago
+    async def unread_for_a_minute(names: Any = ()) -> datetime | None:
+        return None if names else long_ago
 
     assert await sweep(world, unread_for_a_minute) == 0
     assert await sweep(world, grace=timedelta(minutes=1)) == 0
