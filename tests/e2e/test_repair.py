@@ -10,6 +10,7 @@ import pytest
 
 from contracts.base import derived_text
 from contracts.repairs import Retry
+from errors import Parked, RecordRefused
 from tests.builders import HOME, a_credit, a_payment, a_student, a_trainer, an_absence, now, soon
 from tests.e2e.admin import Admin
 from tests.e2e.deployment import Deployment
@@ -25,6 +26,10 @@ STRANGER = {
     "version": 1,
     "enrolledAt": now(),
 }
+
+
+CODES = {kind.code for kind in (*Parked.__subclasses__(), *RecordRefused.__subclasses__()) if hasattr(kind, "code")}
+"""Every reason for which something parks."""
 
 
 @pytest.fixture
@@ -43,7 +48,7 @@ async def test_every_reason_code_is_provoked_seen_and_repaired_by_a_message_from
     paid = await _provoke(deployment, admin)
     await _break_rows(deployment, paid)
     await deployment.start("--actors", "sessions")
-    await deployment.until("SELECT count(DISTINCT reason) FROM parked WHERE status = 'open'", lambda n: n == 19)
+    await deployment.until("SELECT count(DISTINCT reason) FROM parked WHERE status = 'open'", lambda n: n == len(CODES))
     code, printed = await deployment.run("parked", "--json", "--limit", "100")
     assert code == 0
     items = json.loads(printed)
@@ -176,9 +181,11 @@ async def _repair(
             repaired.add(reason)
             continue
         answer = await admin.command(**fields)
-        assert answer["outcome"] in {"applied", "republished", "unchanged"}, (reason, answer)
+        # Its wake-up was on its way before repair began, so there may be nothing left to do.
+        healed = {"unchanged"} if reason == "allocation_provisional" else set()
+        assert answer["outcome"] in {"applied", "republished"} | healed, (reason, answer)
         repaired.add(reason)
-    assert len(repaired) == 19
+    assert repaired == CODES
 
 
 def _cart_item() -> dict[str, Any]:
@@ -229,7 +236,7 @@ async def test_whatever_was_missing_heals_a_purchase_when_it_comes_with_nobody_a
     assert (await deployment.run("check"))[0] == 0
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(600)
 async def test_a_bulk_of_a_thousand_half_of_it_sent_twice_and_killed_in_the_middle_repairs_each_once(
     deployment: Deployment, admin: Admin
 ) -> None:
@@ -260,15 +267,21 @@ async def test_a_bulk_of_a_thousand_half_of_it_sent_twice_and_killed_in_the_midd
     await admin.send("repairs.requested", bulk)
     await deployment.until("SELECT count(*) FROM repairs WHERE bulk_id = 'bulk_1'", lambda n: n > 100)
     await deployment.kill(process)
+    ((repaired,),) = await deployment.rows("SELECT count(*) FROM repairs WHERE bulk_id = 'bulk_1'")
+    assert 100 < repaired < count
     await admin.send("repairs.requested", *items, bulk)
     await deployment.start()
 
-    await deployment.until("SELECT count(*) FROM repairs WHERE bulk_id = 'bulk_1'", lambda n: n == count, patience=120)
-    await deployment.settled(count)
-    await deployment.until("SELECT count(*) FROM purchases WHERE state = 'scheduled'", lambda n: n == count)
-    assert await deployment.rows("SELECT DISTINCT outcome FROM repairs WHERE bulk_id = 'bulk_1' AND accepted") == [
-        ("applied",)
+    await deployment.until("SELECT count(*) FROM purchases WHERE state = 'scheduled'", lambda n: n == count, 200)
+    await deployment.all_read()
+    assert await deployment.rows(
+        "SELECT command, accepted, outcome, count(*) FROM repairs GROUP BY 1, 2, 3 ORDER BY 1"
+    ) == [
+        ("bulk", True, "applied", 1),
+        ("retry", True, "applied", count),
     ]
+    assert await deployment.rows("SELECT count(DISTINCT parked_id) FROM repairs") == [(count,)]
+    assert await deployment.rows("SELECT DISTINCT attempts, status FROM parked") == [(1, "resolved")]
     assert await deployment.rows("SELECT count(*) FROM sessions") == [(10 * count,)]
     assert (await admin.answer("bulk_1"))["items"] == count
     assert (await deployment.run("check"))[0] == 0

@@ -4,10 +4,10 @@ import asyncio
 import json
 import random
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from operator import lt
+from operator import eq
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +19,11 @@ from service import Addresses
 from settings import Settings
 from tests.builders import a_payment
 from tests.e2e.admin import a_command
+from tests.e2e.business import what_counts
 from tests.e2e.deployment import Deployment, Message, message
-from tests.e2e.test_whole import TIERS, a_world, directory_done, everything
+from tests.e2e.test_whole import TIERS, a_world, directory_done
 
 PROGRAMS = postgres.programs()
-
-AUDIT = "SELECT command_id, command, outcome FROM repairs WHERE requested_by NOT LIKE 'system:%' ORDER BY 1"
 
 
 async def program(name: str, *arguments: str) -> None:
@@ -52,7 +51,8 @@ async def test_after_a_restore_and_a_replay_everything_since_is_there_again_and_
     await deployment.publish(payments[500:])
     await deployment.settled(1000)
     await _repair_and_refund(deployment)
-    before = await _what_counts(deployment)
+    await deployment.all_read()
+    before = await what_counts(deployment)
     assert await deployment.terminate(process) == 0
 
     await deployment.rows("DROP SCHEMA public CASCADE")
@@ -68,19 +68,10 @@ async def test_after_a_restore_and_a_replay_everything_since_is_there_again_and_
     await deployment.until("SELECT count(*) FROM parked WHERE status = 'open'", lambda n: n == 0)
     await deployment.until("SELECT count(*) FROM purchases WHERE state = 'scheduled'", lambda n: n == 1000)
     await deployment.until("SELECT count(*) FROM sessions WHERE status = 'cancelled'", lambda n: n == TIERS[300 % 3])
-    assert await _what_counts(deployment) == before
+    await deployment.all_read()
+    assert await what_counts(deployment) == before
     code, printed = await deployment.run("check", "--json")
     assert (code, json.loads(printed)) == (0, {})
-
-
-async def _what_counts(deployment: Deployment) -> list[Any]:
-    """All rows, but for what actors parked and resolved while they read in another order than the first time."""
-    sessions, cart, _ = await everything(deployment)
-    parked = (
-        "SELECT id, reason, status FROM parked"
-        " WHERE reason NOT IN ('enrollment_unknown', 'allocation_not_approved') ORDER BY 1"
-    )
-    return [sessions, cart, await deployment.rows(parked), await deployment.rows(AUDIT)]
 
 
 async def _repair_and_refund(deployment: Deployment) -> None:
@@ -111,6 +102,24 @@ async def _repair_and_refund(deployment: Deployment) -> None:
     await deployment.until("SELECT count(*) FROM sessions WHERE status = 'cancelled'", lambda n: n == TIERS[300 % 3])
 
 
+def _sessions_of(purchases: int) -> int:
+    return sum(TIERS[n % 3] for n in range(purchases))
+
+
+DONE: dict[str, Callable[[int], int]] = {
+    "sessions": _sessions_of,
+    "allocations": int,
+    "coin_ledger WHERE kind = 'redemption'": lambda purchases: purchases // 4,
+    "cart_clearances": int,
+    "enrollments": int,
+}
+"""What every step leaves behind, and how much of it after so many purchases; the last step first."""
+
+RESUMED = """
+    SELECT step, count(DISTINCT payment_id) FROM repairs WHERE requested_by = 'system:reconciler' GROUP BY step
+"""
+
+
 @pytest.fixture
 async def fragile(settings: Settings, database_url: str, tmp_path: Path) -> AsyncIterator[tuple[Deployment, Any]]:
     """A deployment on a Kafka of its own, and what loses all that this Kafka holds."""
@@ -131,39 +140,52 @@ async def fragile(settings: Settings, database_url: str, tmp_path: Path) -> Asyn
     await asyncio.to_thread(broker.__exit__, None, None, None)
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 async def test_after_kafka_has_lost_everything_what_the_database_knows_of_is_completed(
     fragile: tuple[Deployment, Any],
 ) -> None:
     deployment, wipe = fragile
     feeds, payments = a_world(500, own_courses=True)
     await deployment.create_topics()
-    process = await deployment.start("--actors", "directory,enrollment")
-    await deployment.publish(feeds)
-    await directory_done(deployment, feeds)
-    await deployment.publish(payments)
-    await deployment.until("SELECT count(*) FROM enrollments", lambda n: n == 500)
-    await deployment.terminate(process)
-    process = await deployment.start("--actors", "cart,coins,allocation,sessions")
-    await deployment.until("SELECT count(*) FROM allocations", partial(lt, 50))
-    await deployment.kill(process)
+    await _get_half_way(deployment, feeds, payments)
+    assert await _done(deployment) == [expected(100 * n) for n, expected in enumerate(DONE.values(), 1)]
 
     await wipe()
     await deployment.start(FIRSTBELL_SWEEP_SECONDS="1", FIRSTBELL_STUCK_AFTER="2")
 
-    await deployment.until("SELECT count(*) FROM purchases WHERE state = 'scheduled'", lambda n: n == 500, patience=120)
-    await deployment.until("SELECT count(*) FROM cart_clearances", lambda n: n == 500)
-    await deployment.until("SELECT count(*) FROM coin_ledger WHERE kind = 'redemption'", lambda n: n == 125)
-    completed = await everything(deployment)
-    assert len(completed[0]) == sum(TIERS[n % 3] for n in range(500))
-    assert completed[1:] == ([], [])
+    for rows, expected in DONE.items():
+        await deployment.until(f"SELECT count(*) FROM {rows}", partial(eq, expected(500)), patience=200)  # noqa: S608
+    await deployment.all_read()
+    assert await _done(deployment) == [expected(500) for expected in DONE.values()]
+    resumed = dict(await deployment.rows(RESUMED))
+    assert (resumed["cart"], resumed["coins"], resumed["allocation"]) == (100, 50, 300)
+    assert resumed["sessions"] >= 100  # what was allocated by now may have looked stuck as well
+    before = await what_counts(deployment)
+    assert (before["cart_items"], before["parked"]) == ([], [])
 
     await deployment.publish(_shuffled(payments + feeds))
-    await deployment.publish([message("payments.succeeded", "pay_last", a_payment(paymentId="pay_last"))])
-    await deployment.until("SELECT count(*) FROM parked WHERE payment_id = 'pay_last'", lambda n: n == 1)
-    assert [row for row in (await everything(deployment))[0] if row[0] != "pay_last"] == completed[0]
+    await deployment.all_read()
+    assert await what_counts(deployment) == before
     code, printed = await deployment.run("check", "--json")
     assert (code, json.loads(printed)) == (0, {})
+
+
+async def _get_half_way(deployment: Deployment, feeds: list[Message], payments: list[Message]) -> None:
+    """Five hundred purchases, of which every hundred lacks one step more than those before: its actor has died."""
+    names = ("sessions", "allocation", "coins", "cart", "directory,enrollment")
+    dying = await asyncio.gather(*(deployment.start("--actors", name) for name in names))
+    await deployment.publish(feeds)
+    await directory_done(deployment, feeds)
+    for n, process in enumerate(dying):
+        await deployment.publish(payments[100 * n : 100 * (n + 1)])
+        for rows, expected in list(DONE.items())[n:]:
+            await deployment.until(f"SELECT count(*) FROM {rows}", partial(eq, expected(100 * (n + 1))))  # noqa: S608
+        await deployment.kill(process)
+
+
+async def _done(deployment: Deployment) -> list[int]:
+    """How much every step has left behind."""
+    return [(await deployment.rows(f"SELECT count(*) FROM {rows}"))[0][0] for rows in DONE]  # noqa: S608
 
 
 def _shuffled(messages: list[Message]) -> list[Message]:
