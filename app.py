@@ -28,7 +28,7 @@ from commands.session import (
     session,
     until_stopped,
 )
-from service import ACTORS, Addresses, Service, actors_of, prepare_database, running
+from service import ACTORS, FULFILLING, Addresses, Service, actors_of, prepare_database, running
 from settings import Settings
 from storage import invariants
 from storage.engine import open_engine, transaction
@@ -133,7 +133,7 @@ def check(*, as_json: AsJson = False) -> None:
     """Check every invariant; list the offenders, and exit with 1 when there are any."""
 
     async def main() -> dict[str, list[str]]:
-        waiting = await oldest_unread(settings, addresses.kafka, actors_of(settings))
+        waiting = await oldest_unread(settings, addresses.kafka, actors_of(settings, FULFILLING))
         in_line_since = min(waiting or datetime.max.replace(tzinfo=UTC), datetime.now(UTC) - timedelta(seconds=5))
         engine = open_engine(addresses.database_url, pool_size=1, statement_timeout="0")
         try:

@@ -20,7 +20,7 @@ from faststream.kafka import KafkaBroker
 from sqlalchemy.ext.asyncio import AsyncEngine
 from tenacity import AsyncRetrying, retry_if_exception_type, wait_random_exponential
 
-from actors import allocation, cart, coins, directory, enrollment, reconciler, repair, sessions
+from actors import allocation, cart, coins, directory, enrollment, metrics, reconciler, repair, sessions
 from actors.allocation import Allocator
 from actors.batch import Actor
 from actors.connection import admin_client, broker_of, producer_of
@@ -41,7 +41,10 @@ from storage.schema import migrate, needed_version, schema_version
 
 _log = structlog.get_logger("firstbell.service")
 
-ACTORS = ("enrollment", "cart", "coins", "allocation", "sessions", "directory", "repair")
+ACTORS = ("enrollment", "cart", "coins", "allocation", "sessions", "directory", "repair", "metrics")
+
+# Those for whom a purchase waits in line while they have something to read.
+FULFILLING = ACTORS[:-1]
 
 
 class UnsafeDatabase(FirstbellError):
@@ -75,6 +78,7 @@ def _steps(settings: Settings) -> list[Actor]:
         allocation.actor_of(allocator),
         sessions.ACTOR,
         directory.ACTOR,
+        metrics.ACTOR,
     ]
 
 
@@ -209,10 +213,10 @@ class Service:
 
         What follows from those is written now, so nobody who lags at all has caught up.
         """
-        oldest = await self._oldest_unread([name for name in ACTORS if name != "repair"])
+        oldest = await self._oldest_unread([name for name in FULFILLING if name != "repair"])
         return oldest is not None and oldest < max(at, datetime.now(UTC) - timedelta(seconds=2))
 
-    async def _oldest_unread(self, names: Sequence[str] = ACTORS) -> datetime | None:
+    async def _oldest_unread(self, names: Sequence[str] = FULFILLING) -> datetime | None:
         return await oldest_unread(self.settings, self.addresses.kafka, actors_of(self.settings, names))
 
     async def _sweep(self, publish: Publisher) -> None:

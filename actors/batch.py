@@ -69,7 +69,8 @@ class Actor:
     `name` is its consumer group, `topics` what it reads. `subject` names the field of its events that
     its step is about; without one each record stands for itself. `holds_up` tells whether a purchase
     counts as parked when this step of it is. `one_by_one` gives every record a transaction of its own;
-    `most` is how many records make a batch at most, where the settings allow more.
+    `most` is how many records make a batch at most, where the settings allow more. One that is
+    `unhurried` waits up to a second for more records, since nobody waits for it.
     """
 
     name: str
@@ -79,3 +80,4 @@ class Actor:
     holds_up: bool = False
     one_by_one: bool = False
     most: int | None = None
+    unhurried: bool = False

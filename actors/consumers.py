@@ -34,6 +34,9 @@ _log = structlog.get_logger("firstbell.consumers")
 # Seconds that a signature of ours is good for: an unsent command may wait for a broker that is away.
 _GOOD_FOR = 3600
 
+# The broker answers a fetch once it has as much, or after a second.
+_UNHURRIED: dict[str, Any] = {"fetch_min_bytes": 64 * 1024, "fetch_max_wait_ms": 1000}
+
 
 class Consumers:
     """The consumers of one process: one subscriber, and one consumer group, for each actor."""
@@ -103,6 +106,7 @@ class _Member(ConsumerRebalanceListener):  # type: ignore[misc]
             batch=True,
             max_records=min(settings.max_records, delivery.actor.most or settings.max_records),
             batch_timeout_ms=settings.poll_ms,
+            **(_UNHURRIED if delivery.actor.unhurried else {}),
             auto_offset_reset="earliest",
             ack_policy=AckPolicy.NACK_ON_ERROR,
             no_reply=True,

@@ -94,6 +94,7 @@ def _purchase(record: Record) -> Purchase:
         coins_redeemed=payment.coins_redeemed,
         payload=(record.value or b"").decode(),
         fingerprint=fingerprint(_said(record)),
+        published_at=record.at,
     )
 
 

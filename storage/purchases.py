@@ -11,7 +11,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 @dataclass(frozen=True, slots=True)
 class Purchase:
-    """What one payment bought: `payload` is its JSON as received, `fingerprint` that of its known fields."""
+    """What one payment bought.
+
+    `payload` is its JSON as received, `fingerprint` that of its known fields; `published_at` is when the
+    broker appended it.
+    """
 
     payment_id: str
     student_id: str
@@ -22,6 +26,7 @@ class Purchase:
     coins_redeemed: int
     payload: str
     fingerprint: bytes
+    published_at: datetime
 
 
 # Keeps each payment once; makes an empty row for a refund that comes first, and fills it when its payment
@@ -30,21 +35,22 @@ class Purchase:
 # ORDER BY: overlapping batches lock rows in one order.
 _KEEP = text("""
     INSERT INTO purchases (payment_id, student_id, course_id, amount_minor, currency, succeeded_at,
-                           coins_redeemed, payload, fingerprint, refunded_at, state)
+                           coins_redeemed, payload, fingerprint, published_at, refunded_at, state)
     SELECT payment_id, student_id, course_id, amount_minor, currency, succeeded_at, coins_redeemed,
-           payload::jsonb, fingerprint, refunded_at, CASE WHEN payload IS NULL THEN 'refunded' ELSE 'enrolled' END
+           payload::jsonb, fingerprint, published_at, refunded_at,
+           CASE WHEN payload IS NULL THEN 'refunded' ELSE 'enrolled' END
       FROM unnest(CAST(:payment_ids AS text[]), CAST(:student_ids AS text[]), CAST(:course_ids AS text[]),
                   CAST(:amounts AS bigint[]), CAST(:currencies AS text[]), CAST(:succeeded AS timestamptz[]),
                   CAST(:coins AS bigint[]), CAST(:payloads AS text[]), CAST(:fingerprints AS bytea[]),
-                  CAST(:refunded AS timestamptz[]))
+                  CAST(:published AS timestamptz[]), CAST(:refunded AS timestamptz[]))
            AS incoming (payment_id, student_id, course_id, amount_minor, currency, succeeded_at,
-                        coins_redeemed, payload, fingerprint, refunded_at)
+                        coins_redeemed, payload, fingerprint, published_at, refunded_at)
      ORDER BY payment_id
     ON CONFLICT (payment_id) DO UPDATE
        SET student_id = excluded.student_id, course_id = excluded.course_id,
            amount_minor = excluded.amount_minor, currency = excluded.currency,
            succeeded_at = excluded.succeeded_at, coins_redeemed = excluded.coins_redeemed,
-           payload = excluded.payload, fingerprint = excluded.fingerprint
+           payload = excluded.payload, fingerprint = excluded.fingerprint, published_at = excluded.published_at
      WHERE purchases.payload IS NULL AND excluded.payload IS NOT NULL
 """)
 
@@ -113,6 +119,7 @@ async def keep(
             "coins": [p.coins_redeemed for p in offered] + [0] * len(empty),
             "payloads": [p.payload for p in offered] + nothing,
             "fingerprints": [p.fingerprint for p in offered] + nothing,
+            "published": [p.published_at for p in offered] + nothing,
             "refunded": [None] * len(first) + list(empty.values()),
         },
     )

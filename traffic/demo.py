@@ -13,7 +13,7 @@ from typing import Any
 
 from actors.lag import oldest_unread
 from errors import FirstbellError, Transient
-from service import Service, actors_of
+from service import FULFILLING, Service, actors_of
 from storage import invariants
 from storage.engine import transaction
 from traffic import watching
@@ -172,7 +172,8 @@ async def _summarise(run: _Run, published: int) -> Summary:
 async def _offenders(service: Service) -> dict[str, list[Any]]:
     """What breaks an invariant, in the whole database; other traffic that is under way merely waits in line."""
     now = datetime.now(UTC)
-    unread = await oldest_unread(service.settings, service.addresses.kafka, actors_of(service.settings))
+    fulfilling = actors_of(service.settings, FULFILLING)
+    unread = await oldest_unread(service.settings, service.addresses.kafka, fulfilling)
     async with transaction(service.engine) as db:
         found = await invariants.offenders(db, min(unread or now, now))
     return {name: list(ids) for name, ids in found.items()}
