@@ -28,7 +28,8 @@ from commands.session import (
     session,
     until_stopped,
 )
-from service import ACTORS, FULFILLING, Addresses, Service, actors_of, prepare_database, running
+from roster import ACTORS, FULFILLING, actors_of
+from service import Addresses, Service, prepare_database, running
 from settings import Settings
 from storage import invariants
 from storage.engine import open_engine, transaction

@@ -1,6 +1,14 @@
-"""Every metric of Firstbell. Labels are closed sets; counters are raised after the effect has landed."""
+"""Every metric of one process. Labels are closed sets; counters are raised after the effect has landed.
 
-from prometheus_client import Counter, Gauge, Histogram
+What is the same on every replica, because it is read from PostgreSQL or Kafka, is in `console/exposition.py`.
+"""
+
+from importlib.metadata import PackageNotFoundError, version
+
+from prometheus_client import Counter, Gauge, Histogram, Info, disable_created_metrics
+
+# When a counter began tells nobody anything, and doubles the series.
+disable_created_metrics()  # type: ignore[no-untyped-call]
 
 RECORDS = Counter(
     "firstbell_records",
@@ -29,6 +37,11 @@ PARKED = Counter(
     "Records and steps that were parked, by reason; replays of a parked one count again.",
     ["actor", "reason"],
 )
+COMMIT_FAILURES = Counter(
+    "firstbell_commit_failures",
+    "Batches that were done and whose offsets could not be committed: they will be done once more.",
+    ["actor"],
+)
 REPAIRS = Counter(
     "firstbell_repairs",
     "Commands that were answered, by what they ask for and how they ended; replays of an answer count again.",
@@ -44,3 +57,34 @@ FUSE_TRIPPED = Gauge(
     "1 while an actor holds still because its failures look like a broken deploy.",
     ["actor"],
 )
+BUILD = Info("firstbell_build", "The release that runs here.")
+
+_OUTCOMES = ("done", "parked", "redone")
+
+
+def begin(actors: list[str]) -> None:
+    """Show what these actors count from the start: a counter that appears with its first event hides that event."""
+    for actor in actors:
+        for outcome in _OUTCOMES:
+            RECORDS.labels(actor, outcome)
+        BATCH_SECONDS.labels(actor)
+        BATCH_RECORDS.labels(actor)
+        COMMIT_FAILURES.labels(actor)
+        FUSE_TRIPPED.labels(actor).set(0)
+
+
+def begin_commands(commands: tuple[str, ...], outcomes: tuple[str, ...], rejections: frozenset[str]) -> None:
+    """The same for what repair counts."""
+    for command in commands:
+        for outcome in outcomes:
+            REPAIRS.labels(command, outcome)
+    for code in sorted(rejections):
+        COMMANDS_REJECTED.labels(code)
+
+
+def release() -> str:
+    """The version of Firstbell that runs: of the installed package, else of a checkout."""
+    try:
+        return version("firstbell")
+    except PackageNotFoundError:
+        return "checkout"

@@ -20,31 +20,26 @@ from faststream.kafka import KafkaBroker
 from sqlalchemy.ext.asyncio import AsyncEngine
 from tenacity import AsyncRetrying, retry_if_exception_type, wait_random_exponential
 
-from actors import allocation, cart, coins, directory, enrollment, metrics, reconciler, repair, sessions
-from actors.allocation import Allocator
-from actors.batch import Actor
+import metrics
+from actors import inspection, reconciler
 from actors.connection import admin_client, broker_of, producer_of
 from actors.consumers import Consumers, Publisher
 from actors.fuse import Fuse
 from actors.lag import oldest_unread
-from actors.repairing.catching_up import Behind
-from actors.repairing.subjects import Tools
 from actors.runtime import Delivery
 from actors.topics import create_topics, differing_topics
+from console.exposition import Watched, expose
 from console.health import health_app
+from console.obstacles import database_obstacle, kafka_obstacle
 from console.server import HttpServer
-from domain.matching import Weights
+from contracts.repairs import COMMANDS, OUTCOMES, REJECTIONS
 from errors import FirstbellError, Transient
+from roster import ACTORS, FULFILLING, actors_of
 from settings import Settings
 from storage.engine import MIGRATE_ROLE, open_engine, transaction, undurable_settings
-from storage.schema import migrate, needed_version, schema_version
+from storage.schema import migrate, needed_version
 
 _log = structlog.get_logger("firstbell.service")
-
-ACTORS = ("enrollment", "cart", "coins", "allocation", "sessions", "directory", "repair", "metrics")
-
-# Those for whom a purchase waits in line while they have something to read.
-FULFILLING = ACTORS[:-1]
 
 
 class UnsafeDatabase(FirstbellError):
@@ -57,33 +52,6 @@ class Addresses:
 
     kafka: str
     database_url: str
-
-
-def actors_of(settings: Settings, names: Sequence[str] = ACTORS, *, behind: Behind | None = None) -> list[Actor]:
-    """The actors of these names; `behind` tells whether others have older records to read, where anybody knows."""
-    known = {actor.name: actor for actor in _steps(settings)}
-    # Trainers are kept in memory, and never by two that work at the same time.
-    allocator = Allocator(_weights(settings), settings.default_timezone)
-    steps = {actor.name: actor for actor in _steps(settings)} | {"allocation": allocation.actor_of(allocator)}
-    known["repair"] = repair.actor(Tools(steps, allocator), settings.signing_keys, behind)
-    return [known[name] for name in names]
-
-
-def _steps(settings: Settings) -> list[Actor]:
-    allocator = Allocator(_weights(settings), settings.default_timezone)
-    return [
-        enrollment.ACTOR,
-        cart.ACTOR,
-        coins.ACTOR,
-        allocation.actor_of(allocator),
-        sessions.ACTOR,
-        directory.ACTOR,
-        metrics.ACTOR,
-    ]
-
-
-def _weights(settings: Settings) -> Weights:
-    return Weights(per_km=settings.weight_per_km, per_series=settings.weight_per_series)
 
 
 async def prepare_database(engine: AsyncEngine, database_url: str) -> None:
@@ -109,6 +77,8 @@ class Service:
         self.settings = settings
         self.addresses = addresses
         self.engine = open_engine(addresses.database_url)
+        # What is wrong with the other one must be seen all the same.
+        self._observer = open_engine(addresses.database_url, pool_size=2)
         self.port: int | None = None
         self._names = actors
         self._consumers: Consumers | None = None
@@ -116,12 +86,16 @@ class Service:
         self._producer: AIOKafkaProducer | None = None
         self._http: HttpServer | None = None
         self._starting: asyncio.Task[None] | None = None
-        self._sweeping: asyncio.Task[None] | None = None
+        self._timers: dict[str, asyncio.Task[None]] = {}
         self._stopping = False
 
     async def start(self) -> None:
         """Serve HTTP at once, and bring up the rest in the background."""
-        self._http = HttpServer(self.settings, health_app(self._alive, self._ready))
+        metrics.begin(list(self._names))
+        if "repair" in self._names:
+            metrics.begin_commands(COMMANDS, OUTCOMES, REJECTIONS)
+        metrics.BUILD.info({"version": metrics.release(), "schema": needed_version()})
+        self._http = HttpServer(self.settings, health_app(self._alive, self._ready, partial(expose, self._watched())))
         self.port = await self._http.start()
         self._starting = asyncio.create_task(self._bring_up())
         # What lives as long as the process is not worth looking at again at every collection of garbage,
@@ -148,9 +122,10 @@ class Service:
             self._starting.cancel()
             with suppress(asyncio.CancelledError, Exception):  # whoever waits for the start is told
                 await self._starting
-        if self._sweeping:
-            self._sweeping.cancel()
-            await asyncio.wait({self._sweeping})
+        for timer in self._timers.values():
+            timer.cancel()
+        if self._timers:
+            await asyncio.wait(self._timers.values())
         if self._consumers:
             await self._consumers.stop()
         if self._producer:
@@ -159,6 +134,7 @@ class Service:
         if self._http:
             await self._http.stop()
         await self.engine.dispose()
+        await self._observer.dispose()
 
     async def _bring_up(self) -> None:
         await self._insist(partial(prepare_database, self.engine, self.addresses.database_url), Transient, OSError)
@@ -182,7 +158,9 @@ class Service:
             await self._insist(self._consumers.start, KafkaError, OSError)
             await self._consumers.wait_until_joined()
         if "repair" in self._names:
-            self._sweeping = asyncio.create_task(self._sweep(publish))
+            self._timers["reconciler"] = asyncio.create_task(self._sweep(publish))
+        if "metrics" in self._names:
+            self._timers["inspection"] = asyncio.create_task(self._inspect())
         _log.info("started", actors=self._names, kafka=self.addresses.kafka, port=self.port)
 
     async def _insist(self, attempt: Callable[[], Awaitable[object]], *passing: type[Exception]) -> None:
@@ -226,43 +204,36 @@ class Service:
             await asyncio.sleep(self.settings.sweep_seconds)
             await reconciler.sweep_quietly(self.engine, publish, self._oldest_unread, grace)
 
+    async def _inspect(self) -> None:
+        """Check every invariant, again and again; several processes take turns."""
+        grace = timedelta(seconds=self.settings.stuck_after)
+        every = self.settings.check_seconds
+        while True:
+            await inspection.inspect_quietly(self._observer, self._oldest_unread, grace, every)
+            await asyncio.sleep(every / 5)
+
+    def _watched(self) -> Watched:
+        actors = actors_of(self.settings)
+        return Watched(self.settings, self.addresses.kafka, actors, self._observer, self.engine, self._ready)
+
     async def _alive(self) -> dict[str, str]:
         if self._starting and self._starting.done() and not self._starting.cancelled() and self._starting.exception():
             return {"start": str(self._starting.exception())}
         dead = self._consumers.dead if self._consumers else []
         obstacles = dict.fromkeys(dead, "its consumer has ended")
-        if self._sweeping and self._sweeping.done() and not self._stopping:
-            obstacles["reconciler"] = "has ended"
-        return obstacles
+        ended = [name for name, timer in self._timers.items() if timer.done() and not self._stopping]
+        return obstacles | dict.fromkeys(ended, "has ended")
 
     async def _ready(self) -> dict[str, str]:
         if self._stopping:
             return {"service": "stopping"}
-        obstacles = await self._alive() | await self._database_obstacle()
+        database, kafka = await asyncio.gather(database_obstacle(self.engine), kafka_obstacle(self._producer))
+        obstacles = await self._alive() | database
         if self._consumers is None:
             return obstacles | {"service": "starting"}
         obstacles |= dict.fromkeys(self._consumers.not_joined, "has not joined its group")
         obstacles |= {name: f"blocked: {cause}" for name, cause in self._consumers.blocked.items()}
-        return obstacles | await self._kafka_obstacle()
-
-    async def _kafka_obstacle(self) -> dict[str, str]:
-        try:
-            async with asyncio.timeout(2):
-                if self._producer:
-                    await self._producer.client.fetch_all_metadata()
-        except (KafkaError, TimeoutError, OSError) as error:
-            return {"kafka": f"does not answer ({type(error).__name__})"}
-        return {}
-
-    async def _database_obstacle(self) -> dict[str, str]:
-        try:
-            async with asyncio.timeout(2), transaction(self.engine) as db:
-                found = await schema_version(db)
-        except (FirstbellError, TimeoutError) as error:
-            return {"database": f"does not answer ({type(error).__name__})"}
-        if found is None or found < needed_version():
-            return {"database": f"has schema {found}, needs {needed_version()}"}
-        return {}
+        return obstacles | kafka
 
 
 @contextmanager

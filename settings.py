@@ -137,6 +137,9 @@ class Settings(BaseSettings):
     stuck_after: float = Field(
         60.0, gt=0, description="Seconds after which a step that nothing unread will do counts as stuck."
     )
+    check_seconds: float = Field(
+        300.0, gt=0, description="Seconds between checks of all invariants, which read whole tables."
+    )
     probe_after: float = Field(30.0, gt=0, description="Seconds between tries of an actor whose fuse has tripped.")
 
     default_timezone: Annotated[str, AfterValidator(_known_zone)] = Field(

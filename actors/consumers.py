@@ -19,6 +19,7 @@ from faststream.kafka.message import KafkaAckableMessage
 from faststream.kafka.subscriber.usecase import BatchSubscriber
 from faststream.middlewares import AckPolicy
 
+import metrics
 from actors.lenient import read_leniently
 from actors.runtime import Delivery, Redo
 from actors.tracing import correlation_id
@@ -149,7 +150,14 @@ class _Member(ConsumerRebalanceListener):  # type: ignore[misc]
 
     async def _parse(self, records: tuple[ConsumerRecord, ...]) -> KafkaAckableMessage:
         """The default one decodes headers: one that is null or not UTF-8 loses the whole batch."""
-        return _Message(body=b"", headers={}, raw_message=records, consumer=self.subscriber.consumer, idle=self._idle)
+        return _Message(
+            body=b"",
+            headers={},
+            raw_message=records,
+            consumer=self.subscriber.consumer,
+            actor=self.delivery.actor.name,
+            idle=self._idle,
+        )
 
     def _record(self, raw: ConsumerRecord) -> Record:
         return Record(
@@ -207,13 +215,18 @@ class _PromptSubscriber(BatchSubscriber):
 class _Message(KafkaAckableMessage):
     """A batch that tells when it is over, its offsets committed or rewound."""
 
-    def __init__(self, *args: Any, idle: asyncio.Event, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, actor: str, idle: asyncio.Event, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self._actor = actor
         self._idle = idle
 
     async def ack(self) -> None:
         try:
             await super().ack()
+        except Exception:
+            # FastStream logs it and goes on; the next commit makes up for it, unless somebody else has the partition.
+            metrics.COMMIT_FAILURES.labels(self._actor).inc()
+            raise
         finally:
             self._idle.set()
 

@@ -1,8 +1,16 @@
 """How far the consumer groups are behind: what tells a purchase that waits in line from one that is stuck."""
 
+import asyncio
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaError, LeaderNotAvailableError, for_code
+from aiokafka.protocol.offset import OffsetRequest
+from tenacity import AsyncRetrying, retry_if_exception, stop_after_delay, wait_fixed
 
 from actors.batch import Actor
 from actors.connection import admin_client, client_security
@@ -10,49 +18,139 @@ from actors.consumers import group_of
 from contracts.record import written_at
 from settings import Settings
 
+_EARLIEST, _LATEST = -2, -1
+_PATIENCE = 5
 
-async def oldest_unread(settings: Settings, bootstrap_servers: str, actors: list[Actor]) -> datetime | None:
+
+@dataclass(frozen=True, slots=True)
+class Offsets:
+    """Where partitions begin and end, and up to where each actor is through with those it reads."""
+
+    oldest: Mapping[TopicPartition, int]
+    newest: Mapping[TopicPartition, int]
+    done: Mapping[tuple[str, TopicPartition], int]
+
+    def lag(self, actor: str, partition: TopicPartition) -> int:
+        """How many records of the partition the actor has still to do; what is deleted already counts as done."""
+        return max(0, self.newest[partition] - self.next_of(actor, partition))
+
+    def next_of(self, actor: str, partition: TopicPartition) -> int:
+        """The offset of the record that the actor does next."""
+        return max(self.done[actor, partition], self.oldest[partition])
+
+
+async def read_offsets(settings: Settings, bootstrap_servers: str, actors: Iterable[Actor]) -> Offsets:
+    """The offsets of everything that these actors read; topics that are not there yet are left out.
+
+    Raises: KafkaError when the broker does not answer, or knows no leaders and coordinators after seconds.
+    """
+    retrying = AsyncRetrying(
+        retry=retry_if_exception(_passes), wait=wait_fixed(0.1), stop=stop_after_delay(_PATIENCE), reraise=True
+    )
+    return await retrying(_read_offsets, settings, bootstrap_servers, list(actors))
+
+
+async def _read_offsets(settings: Settings, bootstrap_servers: str, actors: Sequence[Actor]) -> Offsets:
+    read = {actor.name: [settings.topic_prefix + topic for topic in actor.topics] for actor in actors}
+    async with admin_client(settings, bootstrap_servers) as admin:
+        leaders = await _leaders(admin, sorted({topic for topics in read.values() for topic in topics}))
+        # Committed before newest: between the two questions an actor can only get further.
+        done = {
+            (name, partition): offset
+            for name, topics in read.items()
+            for partition, offset in (await _committed(admin, group_of(name, settings))).items()
+            if partition in leaders and partition.topic in topics
+        }
+        oldest, newest = [await _list_offsets(admin, leaders, moment) for moment in (_EARLIEST, _LATEST)]
+    for name, topics in read.items():
+        for partition in leaders:
+            if partition.topic in topics:
+                done.setdefault((name, partition), 0)
+    return Offsets(oldest, newest, done)
+
+
+async def oldest_unread(settings: Settings, bootstrap_servers: str, actors: Sequence[Actor]) -> datetime | None:
     """When the oldest record was written that one of these actors has not done yet; None without any lag.
 
     Raises: KafkaError when the broker does not answer.
     """
+    offsets = await read_offsets(settings, bootstrap_servers, actors)
+    found = await oldest_unread_of(settings, bootstrap_servers, offsets)
+    return min(found.values(), default=None)
+
+
+async def oldest_unread_of(settings: Settings, bootstrap_servers: str, offsets: Offsets) -> dict[str, datetime]:
+    """The same for each actor, where it has anything to read: the first unread record of each partition tells.
+
+    Raises: KafkaError when the broker does not answer.
+    """
+    unread: dict[str, dict[TopicPartition, int]] = defaultdict(dict)
+    for name, partition in offsets.done:
+        if offsets.lag(name, partition):
+            unread[name][partition] = offsets.next_of(name, partition)
+    if not unread:
+        return {}
     consumer = AIOKafkaConsumer(
         bootstrap_servers=bootstrap_servers, enable_auto_commit=False, **client_security(settings)
     )
     await consumer.start()
     try:
-        async with admin_client(settings, bootstrap_servers) as admin:
-            unread: dict[TopicPartition, int] = {}
-            for actor in actors:
-                committed = await admin.list_consumer_group_offsets(group_of(actor.name, settings))
-                for partition, offset in (await _ends(consumer, actor, settings)).items():
-                    done = committed[partition].offset if partition in committed else 0
-                    if done < offset:
-                        unread[partition] = min(done, unread.get(partition, done))
-        return await _oldest(consumer, unread)
+        return {name: at for name in unread if (at := await _oldest(consumer, unread[name]))}
     finally:
         await consumer.stop()
 
 
-async def _ends(consumer: AIOKafkaConsumer, actor: Actor, settings: Settings) -> dict[TopicPartition, int]:
-    topics = [settings.topic_prefix + topic for topic in actor.topics]
-    await consumer._client.set_topics(topics)  # noqa: SLF001  a consumer without subscription knows no topics
-    partitions = [
-        TopicPartition(topic, partition) for topic in topics for partition in consumer.partitions_for_topic(topic) or ()
-    ]
-    return dict(await consumer.end_offsets(partitions)) if partitions else {}
-
-
 async def _oldest(consumer: AIOKafkaConsumer, unread: dict[TopicPartition, int]) -> datetime | None:
-    """The time of the first unread record of any partition; one that is deleted already counts as none."""
-    if not unread:
-        return None
+    """The time of the first unread record of any partition."""
     consumer.assign(list(unread))
-    starts = await consumer.beginning_offsets(list(unread))
     for partition, offset in unread.items():
-        consumer.seek(partition, max(offset, starts[partition]))
+        consumer.seek(partition, offset)
     times: list[int] = []
     for partition in unread:
         found = await consumer.getmany(partition, timeout_ms=2000, max_records=1)
         times += [record.timestamp for records in found.values() for record in records]
     return written_at(min(times)) if times else None
+
+
+def _passes(error: BaseException) -> bool:
+    """Whether a broker that has just started, or topics that are new, are the reason."""
+    return isinstance(error, KafkaError) and bool(error.retriable)
+
+
+async def _leaders(admin: AIOKafkaAdminClient, topics: list[str]) -> dict[TopicPartition, int]:
+    """The broker that leads each partition."""
+    return {
+        TopicPartition(topic["topic"], partition["partition"]): partition["leader"]
+        for topic in await admin.describe_topics(topics)
+        for partition in topic["partitions"]
+    }
+
+
+async def _committed(admin: AIOKafkaAdminClient, group: str) -> dict[TopicPartition, int]:
+    found = await admin.list_consumer_group_offsets(group)
+    return {partition: committed.offset for partition, committed in found.items()}
+
+
+async def _list_offsets(
+    admin: AIOKafkaAdminClient, leaders: Mapping[TopicPartition, int], moment: int
+) -> dict[TopicPartition, int]:
+    """The first offset of each partition that is not older than a moment; aiokafka's admin client has no such call."""
+    asked: dict[int, dict[str, list[tuple[int, int]]]] = defaultdict(lambda: defaultdict(list))
+    for partition, leader in leaders.items():
+        if leader < 0:
+            raise LeaderNotAvailableError(partition)
+        asked[leader][partition.topic].append((partition.partition, moment))
+    answers = await asyncio.gather(
+        *(
+            admin._send_request_to_node(leader, OffsetRequest(-1, 0, list(topics.items())))  # noqa: SLF001
+            for leader, topics in asked.items()
+        )
+    )
+    found: dict[TopicPartition, int] = {}
+    for answer in answers:
+        for topic, partitions in answer.topics:
+            for number, code, *_, offset in partitions:
+                if code:
+                    raise for_code(code)(f"{topic} {number}")
+                found[TopicPartition(topic, number)] = offset
+    return found

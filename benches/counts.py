@@ -18,7 +18,7 @@ from benches.baseline import BATCHES
 from benches.workload import Workload
 from contracts.base import Event
 from contracts.record import Record
-from service import actors_of
+from roster import actors_of
 from settings import Settings
 from storage.engine import open_engine
 

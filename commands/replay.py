@@ -11,7 +11,7 @@ import typer
 from actors.rewinding import Rewind, planned, rewind
 from commands.printing import counted, instant, say, table
 from commands.session import AsJson, complete, err, joined, print_json, servers, session
-from service import actors_of
+from roster import actors_of
 
 _DURATION = re.compile(r"(\d{1,5})([smhdw])")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}

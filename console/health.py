@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -12,7 +12,7 @@ from starlette.routing import Route
 Obstacles = Callable[[], Awaitable[dict[str, str]]]
 
 
-def health_app(alive: Obstacles, ready: Obstacles) -> Starlette:
+def health_app(alive: Obstacles, ready: Obstacles, expose: Callable[[], Awaitable[bytes]]) -> Starlette:
     """The HTTP application; `alive` fails only for what a new process would mend."""
 
     async def healthz(_: Request) -> Response:
@@ -22,7 +22,7 @@ def health_app(alive: Obstacles, ready: Obstacles) -> Starlette:
         return _answer(await ready())
 
     async def metrics(_: Request) -> Response:
-        return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+        return Response(await expose(), media_type=CONTENT_TYPE_LATEST)
 
     return Starlette(routes=[Route("/healthz", healthz), Route("/readyz", readyz), Route("/metrics", metrics)])
 

@@ -188,6 +188,8 @@ class Effect(Contract):
     rows: tuple[dict[str, Any], ...]
 
 
+OUTCOMES = ("applied", "dryRun", "republished", "unchanged", "refused")
+
 # Refusals of commands that were not even looked at: they occupy no id, and somebody should know.
 REJECTIONS = frozenset({"unsigned", "unknown_key", "forged", "expired", "command_id_used"})
 
@@ -219,7 +221,7 @@ class RepairCompleted(Event):
 
     command_id: Id
     command: Line
-    outcome: Annotated[str, one_of("applied", "dryRun", "republished", "unchanged", "refused")]
+    outcome: Annotated[str, one_of(*OUTCOMES)]
     parked_id: OptionalOurId = None
     payment_id: OptionalId = None
     enrollment_id: OptionalOurId = None

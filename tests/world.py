@@ -21,7 +21,7 @@ from actors.fuse import Fuse
 from actors.runtime import Delivery, Patience, Redo
 from contracts.base import Event
 from contracts.record import Record
-from service import actors_of
+from roster import actors_of
 from settings import Settings
 from storage import invariants
 from storage.engine import transaction

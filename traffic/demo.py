@@ -13,7 +13,8 @@ from typing import Any
 
 from actors.lag import oldest_unread
 from errors import FirstbellError, Transient
-from service import FULFILLING, Service, actors_of
+from roster import FULFILLING, actors_of
+from service import Service
 from storage import invariants
 from storage.engine import transaction
 from traffic import watching

@@ -14,7 +14,7 @@ from contracts.base import derived_text
 from contracts.record import Record
 from contracts.repairs import Retry, repair_requested
 from errors import Transient
-from service import actors_of
+from roster import actors_of
 from settings import Settings
 from storage import waiting
 from storage.engine import transaction

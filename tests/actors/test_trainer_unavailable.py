@@ -14,7 +14,7 @@ from actors import directory
 from actors.batch import Outcome
 from actors.unavailable import recheck
 from contracts.parking import FulfilmentParked
-from service import actors_of
+from roster import actors_of
 from settings import Settings
 from storage import parking
 from storage.engine import transaction

@@ -14,7 +14,7 @@ from actors.connection import admin_client
 from actors.consumers import group_of
 from actors.topics import create_topics
 from commands.replay import instant_of
-from service import actors_of
+from roster import actors_of
 from settings import Settings
 from tests.commands.calling import Caller
 

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from actors.batch import Actor
 from contracts.record import Record
-from service import actors_of
+from roster import actors_of
 from settings import Settings
 from tests.builders import a_credit, a_payment, a_student, a_trainer, an_absence
 from tests.interleaving import Side, every_order, meet, two_engines

@@ -16,7 +16,8 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from actors.connection import admin_client
 from actors.consumers import group_of
 from actors.topics import create_topics
-from service import ACTORS, Addresses, actors_of
+from roster import ACTORS, actors_of
+from service import Addresses
 from settings import Settings
 
 ROOT = Path(__file__).parents[2]

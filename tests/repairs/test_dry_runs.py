@@ -40,8 +40,8 @@ KEYS = {
 TOLD_AS = {"series_sessions": "sessions", "former_sessions": "session_history"}
 CLOCKS = {
     "approved_at", "released_at", "effective_at", "cancelled_at", "scheduled_at", "enrolled_at", "revoked_at",
-    "received_at", "booked_at", "cleared_at", "closed_at", "closed_by", "replaced_at", "seen", "freed", "ends_at",
-    "booked", "headers", "payload",
+    "received_at", "published_at", "booked_at", "cleared_at", "closed_at", "closed_by", "replaced_at", "seen", "freed",
+    "ends_at", "booked", "headers", "payload",
 }  # fmt: skip
 
 

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from contracts.base import derived_id
 from contracts.repairs import RepairCompleted
-from service import actors_of
+from roster import actors_of
 from settings import Settings
 from storage.engine import open_engine
 from tests.builders import a_payment, a_refund, a_student, a_trainer, soon

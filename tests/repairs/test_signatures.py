@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 import metrics
 from contracts.record import Record
 from contracts.signing import sign
-from service import actors_of
+from roster import actors_of
 from settings import Settings
 from tests.builders import a_payment
 from tests.repairs.asking import a_command, answer_to

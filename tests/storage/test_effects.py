@@ -36,7 +36,7 @@ TABLES: dict[str, tuple[tuple[str, ...], set[str]]] = {
     "trainers": (("trainer_no",), {"trainer_no", "payload", "payload_hash", "xact"}),
     "trainer_absences": (("busy_id",), {"payload", "payload_hash", "xact"}),
     "cart_changes": (("item_id",), {"payload", "payload_hash"}),
-    "purchases": (("payment_id",), {"payload", "fingerprint", "received_at"}),
+    "purchases": (("payment_id",), {"payload", "fingerprint", "received_at", "published_at"}),
     "refunds": (("refund_id",), {"payload", "fingerprint", "received_at"}),
     "enrollments": (("enrollment_id",), {"enrolled_at", "revoked_at"}),
     "cart_clearances": (("payment_id",), {"cleared_at"}),

@@ -1,0 +1,61 @@
+"""The inspection: every invariant, now and then, by one process at a time, for whoever watches.
+
+It also counts the purchases that no event has led to the figures.
+"""
+
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+
+import structlog
+from aiokafka.errors import KafkaError
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from errors import FirstbellError
+from storage import figures, invariants, observing
+from storage.engine import transaction
+
+_log = structlog.get_logger("firstbell.inspection")
+
+# Of uncounted purchases, in one transaction.
+_MOST = 1000
+
+
+async def inspect(
+    engine: AsyncEngine, oldest_unread: Callable[[], Awaitable[datetime | None]], grace: timedelta, every: float
+) -> bool:
+    """Check every invariant where that is due; return whether it was.
+
+    Nothing younger than `grace` offends, nor what waits in line. `every`: seconds between two checks.
+
+    Raises: KafkaError or FirstbellError when one of the servers does not answer.
+    """
+    now = datetime.now(UTC)
+    since = min(now - grace, await oldest_unread() or now)
+    async with transaction(engine) as db:
+        if not await observing.turn_to_check(db, every):
+            return False
+        found = await invariants.offenders(db, since)
+        await observing.keep_checks(db, {one.name: len(found.get(one.name, [])) for one in invariants.INVARIANTS})
+    for name, ids in found.items():
+        _log.error("invariant broken", invariant=name, offenders=len(ids))
+    await _count_the_rest(engine)
+    return True
+
+
+async def inspect_quietly(
+    engine: AsyncEngine, oldest_unread: Callable[[], Awaitable[datetime | None]], grace: timedelta, every: float
+) -> None:
+    """Inspect; a server that is away is no reason to stop inspecting."""
+    try:
+        await inspect(engine, oldest_unread, grace, every)
+    except (FirstbellError, KafkaError, OSError) as error:
+        _log.warning("inspection failed", cause=repr(error))
+
+
+async def _count_the_rest(engine: AsyncEngine) -> None:
+    while True:
+        async with transaction(engine) as db:
+            ids = await figures.uncounted(db, _MOST)
+            await figures.count(db, ids)
+        if len(ids) < _MOST:
+            return

@@ -1,0 +1,80 @@
+"""What whoever watches reads beside the figures: what is parked, and what the last inspection found."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import NamedTuple
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+
+class ParkedCount(NamedTuple):
+    """How many open rows an actor has parked for a reason, and when the oldest of them was."""
+
+    actor: str
+    reason: str
+    items: int
+    oldest: datetime
+
+
+class Checked(NamedTuple):
+    """How many offenders an invariant had at its last check."""
+
+    name: str
+    offenders: int
+    at: datetime
+
+
+_PARKED = text("""
+    SELECT actor, reason, count(*) AS items, min(parked_at) AS oldest
+      FROM parked
+     WHERE status = 'open'
+     GROUP BY actor, reason
+     ORDER BY actor, reason
+""")
+
+_CHECKED = text("SELECT name, offenders, checked_at FROM invariant_checks ORDER BY name")
+
+# Any number will do, as long as every release uses the same one.
+_TAKE_TURN = text("SELECT pg_try_advisory_xact_lock(7016996765293437283)")
+
+# It may take longer than a handler's statement.
+_PATIENCE = text("SET LOCAL statement_timeout = '120s'")
+
+_DUE = text("""
+    SELECT NOT EXISTS (SELECT FROM invariant_checks
+                        WHERE checked_at > clock_timestamp() - make_interval(secs => :every))
+""")
+
+_KEEP = text("""
+    INSERT INTO invariant_checks (name, offenders, checked_at)
+    SELECT name, offenders, clock_timestamp()
+      FROM unnest(CAST(:names AS text[]), CAST(:offenders AS bigint[])) AS found (name, offenders)
+    ON CONFLICT (name) DO UPDATE SET offenders = excluded.offenders, checked_at = excluded.checked_at
+""")
+
+
+async def parked_now(db: AsyncConnection) -> list[ParkedCount]:
+    """What is parked and open, by actor and reason."""
+    return [ParkedCount(*row) for row in await db.execute(_PARKED)]
+
+
+async def last_checks(db: AsyncConnection) -> list[Checked]:
+    """The last finding of every invariant."""
+    return [Checked(*row) for row in await db.execute(_CHECKED)]
+
+
+async def turn_to_check(db: AsyncConnection, every: float) -> bool:
+    """Whether invariants are due, and no other process checks them; theirs for this transaction then.
+
+    `every`: seconds between two checks, of all processes together.
+    """
+    if not (await db.execute(_TAKE_TURN)).scalar_one():
+        return False
+    await db.execute(_PATIENCE)
+    return bool((await db.execute(_DUE, {"every": every})).scalar_one())
+
+
+async def keep_checks(db: AsyncConnection, offenders: Mapping[str, int]) -> None:
+    """Keep how many offenders each invariant has now."""
+    await db.execute(_KEEP, {"names": list(offenders), "offenders": list(offenders.values())})
