@@ -27,12 +27,13 @@ Message = tuple[str, str, bytes | None]
 
 
 class Deployment:
-    """Processes of the service that share a topic prefix and a database."""
+    """Processes of the service that share a topic prefix and a database; `http` is where the last one answers."""
 
     def __init__(self, settings: Settings, addresses: Addresses) -> None:
         self.settings = settings
         self.addresses = addresses
         self.processes: list[asyncio.subprocess.Process] = []
+        self.http = ""
         self._logs = settings.home / "service.log"
 
     @property
@@ -171,7 +172,7 @@ class Deployment:
         async with asyncio.timeout(60):
             async for line in process.stdout:
                 if line.startswith(b"http"):
-                    address = line.split()[-1].decode()
+                    self.http = address = line.split()[-1].decode()
                     break
             else:
                 raise AssertionError(f"the service ended: {self._logs.read_text()[-2000:]}")

