@@ -28,6 +28,7 @@ from actors.fuse import Fuse
 from actors.lag import oldest_unread
 from actors.runtime import Delivery
 from actors.topics import create_topics, differing_topics
+from actors.tracing import spans_of
 from console.exposition import Watched, expose
 from console.health import health_app
 from console.obstacles import database_obstacle, kafka_obstacle
@@ -88,6 +89,7 @@ class Service:
         self._starting: asyncio.Task[None] | None = None
         self._timers: dict[str, asyncio.Task[None]] = {}
         self._stopping = False
+        self._spans = spans_of(settings)
 
     async def start(self) -> None:
         """Serve HTTP at once, and bring up the rest in the background."""
@@ -128,11 +130,14 @@ class Service:
             await asyncio.wait(self._timers.values())
         if self._consumers:
             await self._consumers.stop()
+        last_spans = asyncio.ensure_future(self._spans.stop()) if self._spans else None
         if self._producer:
             # The consumers have published all they had; a broker that is away is not waited for.
             await asyncio.wait({asyncio.ensure_future(self._producer.stop())}, timeout=5)
         if self._http:
             await self._http.stop()
+        if last_spans:
+            await last_spans
         await self.engine.dispose()
         await self._observer.dispose()
 
@@ -148,6 +153,7 @@ class Service:
                 self.engine,
                 publish,
                 fuse=Fuse(asyncio.get_running_loop().time, probe_after=self.settings.probe_after),
+                trace=self._spans,
             )
             for actor in actors_of(self.settings, self._names, behind=self._behind)
         ]

@@ -113,6 +113,10 @@ class Settings(BaseSettings):
     home: Path = Field(
         Path(__file__).parent / ".firstbell", description="Where the servers of our own keep their data."
     )
+    traces: bool = Field(
+        False,
+        description="Send OpenTelemetry traces where OTEL_EXPORTER_OTLP_ENDPOINT says; needs the extra `tracing`.",
+    )
 
     topic_prefix: str = Field(
         "", pattern=r"^[A-Za-z0-9._-]*$", description="Before every topic and group of a shared Kafka."

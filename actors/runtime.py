@@ -19,7 +19,7 @@ from actors.fuse import Fuse
 from actors.healing import wakes
 from actors.pauses import Pauses
 from actors.performing import park_alone, perform
-from actors.tracing import correlation_ids
+from actors.tracing import Trace, correlation_ids
 from contracts.decode import decode
 from contracts.record import Record
 from contracts.topics import TOPICS
@@ -57,6 +57,7 @@ class Delivery:
         fuse: Fuse | None = None,
         patience: Patience | None = None,
         reached: Callable[[str], Awaitable[None]] | None = None,
+        trace: Trace | None = None,
     ) -> None:
         self.actor = actor
         self.blocked: str | None = None
@@ -66,6 +67,7 @@ class Delivery:
         self._patience = patience or Patience()
         self._pauses = Pauses(self._patience.first_pause, self._patience.longest_pause)
         self._reached = reached or _nowhere
+        self._trace = trace
         self._redone = 0
         self._blamed: set[tuple[str, int, int]] = set()
 
@@ -83,9 +85,10 @@ class Delivery:
         Raises: Redo when it cannot be done now; nothing is lost by doing all of it again.
         """
         started = time.monotonic()
+        decoded = list(records)
         try:
             await self._reached("received")
-            decoded = [_decoded(record) for record in records]
+            decoded = [record if record.topic in self.actor.by_key else _decoded(record) for record in records]
             committed = await self._carry(decoded)
         except Exception as error:
             self.blocked = str(error) if isinstance(error, Redo) else type(error).__name__
@@ -93,6 +96,8 @@ class Delivery:
             metrics.RECORDS.labels(self.actor.name, "redone").inc(len(records))
             if not isinstance(error, Redo):
                 _log.exception("delivery failed", actor=self.actor.name)
+            if self._redone == 1:  # a batch that fails again and again is told once
+                self._tell(decoded, started, Committed(), failure=_cause(error))
             await self._pauses.growing(self._redone)
             raise Redo(self.blocked) from error
         finally:
@@ -100,6 +105,7 @@ class Delivery:
         self.blocked, self._redone = None, 0
         self._blamed.clear()
         self._count(records, len(committed.parked), time.monotonic() - started)
+        self._tell(decoded, started, committed)
         _log.info(
             "batch done",
             actor=self.actor.name,
@@ -265,6 +271,23 @@ class Delivery:
             return False
         return True
 
+    def _tell(self, records: list[Record], started: float, committed: Committed, failure: str | None = None) -> None:
+        """Make the spans of a batch, if anybody wants them; what fails there must not touch the batch."""
+        if self._trace is None:
+            return
+        seconds = time.monotonic() - started
+        try:
+            self._trace(
+                self.actor,
+                records,
+                seconds,
+                published=len(committed.events),
+                parked=committed.parked,
+                failure=failure,
+            )
+        except Exception:  # noqa: BLE001  the batch is over: nothing that happens here may bring it back
+            _log.exception("no spans", actor=self.actor.name)
+
     def _count(self, records: Sequence[Record], parked: int, seconds: float) -> None:
         name = self.actor.name
         metrics.RECORDS.labels(name, "done").inc(max(0, len(records) - parked))
@@ -278,6 +301,13 @@ def _decoded(record: Record) -> Record:
         return record._replace(event=decode(record.topic, record.key, record.value))
     except Unreadable as unreadable:
         return record._replace(event=unreadable)
+
+
+def _cause(error: Exception) -> str:
+    """The class of what went wrong, without a word of what it says; the cause we gave where nothing was raised."""
+    if isinstance(error, Redo) and error.__cause__ is None:
+        return str(error)
+    return type(error.__cause__ if isinstance(error, Redo) else error).__name__
 
 
 def _passes(error: Exception) -> bool:

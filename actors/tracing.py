@@ -1,11 +1,56 @@
 """One correlation id through all hops: the trace id that upstream sent, or one made from the payment id."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, Protocol
 
+from actors.batch import Actor
 from contracts.base import Event
 from contracts.cloudevents import trace_of
 from contracts.record import Record
-from storage.parking import record_subject
+from errors import FirstbellError
+from settings import Settings
+from storage.parking import ParkedItem, record_subject
+
+if TYPE_CHECKING:
+    from actors.spans import Spans
+
+
+class Trace(Protocol):
+    """Makes the spans of a batch that took `seconds`: done, or failed for the cause that `failure` names."""
+
+    def __call__(
+        self,
+        actor: Actor,
+        records: Sequence[Record],
+        seconds: float,
+        *,
+        published: int = 0,
+        parked: Sequence[tuple[Record, ParkedItem]] = (),
+        failure: str | None = None,
+    ) -> None: ...
+
+
+class TracesUnavailable(FirstbellError):
+    """Traces are switched on, and cannot be made."""
+
+
+def spans_of(settings: Settings) -> "Spans | None":
+    """What makes the spans of this process; None while traces are switched off, and then nothing is imported.
+
+    Raises: TracesUnavailable without the extra, or when an OTEL_* variable cannot be understood.
+    """
+    if not settings.traces:
+        return None
+    try:
+        from actors.spans import Spans  # noqa: PLC0415  (an optional extra)
+    except ModuleNotFoundError as error:
+        raise TracesUnavailable(
+            f"FIRSTBELL_TRACES needs the extra `tracing`, whose {error.name} is not installed"
+        ) from error
+    try:
+        return Spans(settings)
+    except ValueError as error:
+        raise TracesUnavailable(f"FIRSTBELL_TRACES: an OTEL_* variable is not as expected: {error}") from error
 
 
 def traced(events: Sequence[Event], records: Sequence[Record]) -> list[tuple[Event, str]]:
