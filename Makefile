@@ -43,7 +43,7 @@ layers: setup
 bench: setup ## Measure throughput and latency beside a hand-written pipeline
 	$(BIN)/python -m benches
 
-e2e: setup ## Send payments from clients that are not ours: @platformatic/kafka, kcat, confluent-kafka
+e2e: setup ## Send payments from clients that are not ours: @platformatic/kafka, kafkajs, kcat, confluent-kafka
 	tests/e2e/clients/install && $(BIN)/python -m pytest tests/e2e -m clients
 
 locks: ## Renew both lock files from pyproject.toml (needs uv)

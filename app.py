@@ -13,6 +13,7 @@ from actors.lag import oldest_unread
 from actors.topics import create_topics, differing_topics
 from addresses import known, masked, running_here
 from commands.bulk import bulk
+from commands.contracts import contracts
 from commands.journey import journey
 from commands.parked import parked
 from commands.repair import repair
@@ -183,6 +184,7 @@ app.command()(journey)
 app.add_typer(repair, name="repair", help="Put right what is parked: publish one command, and show its answer.")
 repair.command()(bulk)
 app.command()(replay)
+app.add_typer(contracts, name="contracts")
 
 
 async def _serve(settings: Settings, addresses: Addresses, names: list[str]) -> None:

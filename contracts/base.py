@@ -11,7 +11,7 @@ from hashlib import sha1
 from typing import Annotated, Any, ClassVar
 from uuid import UUID
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, GetPydanticSchema
+from pydantic import BaseModel, BeforeValidator, ConfigDict, GetPydanticSchema, WithJsonSchema
 from pydantic.alias_generators import to_camel
 from pydantic_core import CoreSchema, PydanticCustomError, SchemaValidator, core_schema
 
@@ -22,10 +22,13 @@ _NAMESPACE = NAMESPACE.bytes
 MAX_BIGINT = 2**63 - 1
 
 _ID = "an id of 1 to 64 characters out of A-Z, a-z, 0-9, '.', '_', ':' and '-'"
+_OUR_ID = "an id of ours, such as 0b5cc1f2-9d3a-5c1e-8f60-6f7a2f4b9f11"
 _INSTANT = "an instant with its offset, such as 2026-11-22T08:02:55Z"
 _OFFSET = "an instant with its offset: Z, or one such as +05:30, is missing at its end"
 _RANGE = "an instant of the years 1 to 9999"
-_SHAPE = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}(:[0-9]{2}([.,][0-9]+)?)?([Zz]|[+-][0-9]{2}:?[0-9]{2})?$"
+_LOCAL = r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}(:[0-9]{2}([.,][0-9]+)?)?"
+_ZONE = r"([Zz]|[+-][0-9]{2}:?[0-9]{2})"
+_SHAPE = f"^{_LOCAL}{_ZONE}?$"
 
 # A day from either end of what Python holds: so far no conversion between zones can overflow.
 _EARLIEST = datetime(1, 1, 2, tzinfo=UTC)
@@ -145,11 +148,22 @@ def _in_utc(moment: datetime) -> datetime:
     return moment if zone is _PARSED_UTC or zone is UTC else moment.astimezone(UTC)
 
 
+# For others to read: what the two types above and below make of texts cannot be told from their schemas.
+_INSTANT_IN_JSON = {"type": "string", "format": "date-time", "pattern": f"^{_LOCAL}{_ZONE}$", "description": _INSTANT}
+_HEX = "[0-9A-Fa-f]"
+_DASHED = f"{_HEX}{{8}}-{_HEX}{{4}}-{_HEX}{{4}}-{_HEX}{{4}}-{_HEX}{{12}}"
+_OUR_ID_IN_JSON = {
+    "type": "string",
+    "format": "uuid",
+    "pattern": rf"^((urn:uuid:)?{_DASHED}|\{{{_DASHED}\}}|{_HEX}{{32}})$",
+    "description": _OUR_ID,
+}
+
 Id = Annotated[str, text_like(r"^[A-Za-z0-9._:-]{1,64}$", _ID)]
 # Read as text so that an empty one can be taken for missing afterwards, without leaving Rust.
 IdOrEmpty = Annotated[str, text_like(r"^[A-Za-z0-9._:-]{0,64}$", _ID)]
-OurId = Annotated[UUID, says("an id of ours, such as 0b5cc1f2-9d3a-5c1e-8f60-6f7a2f4b9f11")]
-Instant = Annotated[datetime, GetPydanticSchema(_instant_schema)]
+OurId = Annotated[UUID, says(_OUR_ID), WithJsonSchema(_OUR_ID_IN_JSON)]
+Instant = Annotated[datetime, GetPydanticSchema(_instant_schema), WithJsonSchema(_INSTANT_IN_JSON)]
 Minor = Annotated[int, whole(0)]
 Count = Annotated[int, whole(0)]
 Positive = Annotated[int, whole(1)]

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
+from pydantic import BeforeValidator, Field, ValidationInfo, WithJsonSchema, field_validator
 
 from contracts.base import Contract, text_like, unexpected
 
@@ -13,6 +13,18 @@ _DAY_MINUTES = 24 * 60
 
 _Start = Annotated[str, text_like(r"^([01][0-9]|2[0-3]):[0-5][0-9]$", "a time from 00:00 to 23:59")]
 _End = Annotated[str, text_like(r"^(([01][0-9]|2[0-3]):[0-5][0-9]|24:00)$", "a time from 00:00 to 24:00")]
+
+
+def _in_any_case(name: str) -> str:
+    """A pattern: JSON Schema has no flags."""
+    return "".join(f"[{letter.upper()}{letter}]" for letter in name)
+
+
+_DAY_IN_JSON = {"type": "string", "pattern": rf"^\s*({'|'.join(map(_in_any_case, sorted(_MEANT)))})\s*$"}
+_DAYS_IN_JSON = {
+    "description": "days of the week, mon to sun, or their full names, in any case",
+    "anyOf": [_DAY_IN_JSON, {"type": "array", "minItems": 1, "items": _DAY_IN_JSON}],
+}
 
 
 def _weekdays(value: Any) -> tuple[str, ...]:
@@ -35,7 +47,7 @@ class WorkingHours(Contract):
     `days` are `mon` to `sun`, each once and in order, however they were written.
     """
 
-    days: Annotated[tuple[str, ...], BeforeValidator(_weekdays)]
+    days: Annotated[tuple[str, ...], BeforeValidator(_weekdays), WithJsonSchema(_DAYS_IN_JSON)]
     starts: _Start = Field(alias="from")
     ends: _End = Field(alias="to")
 

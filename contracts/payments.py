@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from contracts.base import (
     Contract,
@@ -18,6 +18,11 @@ from contracts.base import (
     says,
 )
 
+# What their schemas tell; whoever judges them is named in the class below.
+SoldCount = Annotated[Any, Field(description="sessions sold, 1 to 365: 30, '30' or '30 sessions'; a bad one parks")]
+Slot = Annotated[Any, Field(description="a time of day: 16:00, 16:00-17:00 or 4:00 PM - 5:00 PM; a bad one parks")]
+FirstDay = Annotated[Any, Field(description="the first day: 2026-12-01 or a full ISO instant; a bad one parks")]
+
 
 class PaymentMetadata(Contract):
     """What was bought. Only the course is required.
@@ -27,16 +32,18 @@ class PaymentMetadata(Contract):
     """
 
     course_id: Id
-    purchase_tier: Any = None
-    session_count: Any = None
-    group_size: Any = None
-    learning_mode: Annotated[str | None, says("a text")] = None
-    time_slot: Any = None
-    date: Any = None
-    days_of_week: Any = None
-    preferred_time_slot: Any = None
-    preferred_date: Any = None
-    timezone: Any = None
+    purchase_tier: SoldCount = None
+    session_count: SoldCount = None
+    group_size: Annotated[Any, Field(description="how many learn together; one trainer serves them all")] = None
+    learning_mode: Annotated[str | None, says("a text"), Field(description="online, or anything else: at home")] = None
+    time_slot: Slot = None
+    date: FirstDay = None
+    days_of_week: Annotated[
+        Any, Field(description="the days of the sessions, such as mon and wed; none: every day")
+    ] = None
+    preferred_time_slot: Slot = None
+    preferred_date: FirstDay = None
+    timezone: Annotated[Any, Field(description="a time zone such as Asia/Kolkata; the profile's counts more")] = None
     cart_item_id: IdOrEmpty | None = None
     processing_item_id: IdOrEmpty | None = None
 

