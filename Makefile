@@ -3,12 +3,12 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 PYTHON ?= python3
 BIN := .venv/bin
-SOURCES := actors commands console contracts domain embedded storage traffic benches tests $(wildcard *.py)
+SOURCES := actors commands console contracts domain embedded monitoring storage traffic benches tests $(wildcard *.py)
 
-.PHONY: help setup run test check format lint types layers bench e2e locks clean
+.PHONY: help setup run test check format lint types layers bench e2e monitoring dashboard locks clean
 
 help: ## Show the targets
-	@grep -hE '^[a-z0-9]+:.*## ' Makefile | sed -E 's/^([a-z0-9]+):.*## /\1\t/' | expand -t 10
+	@grep -hE '^[a-z0-9]+:.*## ' Makefile | sed -E 's/^([a-z0-9]+):.*## /\1\t/' | expand -t 12
 
 setup: .venv/.ready ## Make the virtual environment, from the locked requirements
 
@@ -45,6 +45,12 @@ bench: setup ## Measure throughput and latency beside a hand-written pipeline
 
 e2e: setup ## Send payments from clients that are not ours: @platformatic/kafka, kafkajs, kcat, confluent-kafka
 	tests/e2e/clients/install && $(BIN)/python -m pytest tests/e2e -m clients
+
+monitoring: setup ## Have a real Prometheus scrape the service, try every alert, rehearse an incident; installs it
+	tests/monitoring/install && $(BIN)/python -m pytest tests/monitoring -m prometheus
+
+dashboard: setup ## Write the Grafana dashboard anew from monitoring/grafana
+	$(BIN)/python -m monitoring.grafana.dashboard
 
 locks: ## Renew both lock files from pyproject.toml (needs uv)
 	uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -q -o requirements-production.lock

@@ -60,6 +60,8 @@ FUSE_TRIPPED = Gauge(
 BUILD = Info("firstbell_build", "The release that runs here.")
 
 _OUTCOMES = ("done", "parked", "redone")
+# What only needs another try: the classes of `errors.Transient`, and what comes after the commit.
+_CAUSES = ("Transient", "Contended", "Conflict", "look", "publish")
 
 
 def begin(actors: list[str]) -> None:
@@ -67,6 +69,8 @@ def begin(actors: list[str]) -> None:
     for actor in actors:
         for outcome in _OUTCOMES:
             RECORDS.labels(actor, outcome)
+        for cause in _CAUSES:
+            RETRIES.labels(actor, cause)
         BATCH_SECONDS.labels(actor)
         BATCH_RECORDS.labels(actor)
         COMMIT_FAILURES.labels(actor)

@@ -74,10 +74,11 @@ def test_every_target_that_the_documents_show_is_in_the_makefile() -> None:
 
 
 def test_every_file_that_the_documents_name_is_there() -> None:
+    named = re.compile(r"`((?:[a-z_]+/)+[a-z_0-9-]+\.(?:py|md|lock))`|\]\((?!https:)([a-z][^):#]*)")
     broken = [
         (file, name)
         for file in _documents()
-        for name in re.findall(r"`((?:[a-z_]+/)+[a-z_0-9-]+\.(?:py|md|lock))`|\]\((?!https:)([a-z][^):#]*)", _read(file))
+        for name in named.findall(_read(file))
         for name in filter(None, name)
         if not (ROOT / name).exists() and not (ROOT / file).parent.joinpath(name).exists()
     ]

@@ -12,7 +12,7 @@ from storage.engine import open_engine
 from tests.builders import a_cart_change, a_credit, a_payment, a_refund, a_student, a_trainer
 from tests.world import World
 
-ACTORS = ("directory", "enrollment", "cart", "coins", "allocation", "sessions")
+ACTORS = ("directory", "enrollment", "cart", "coins", "allocation", "sessions", "metrics")
 
 
 @contextmanager
@@ -56,7 +56,7 @@ async def statements_by_actor(world: World, purchases: int, *, replay: bool = Fa
     found: dict[str, int] = {}
     for name in ACTORS:
         with counted(world.engine) as sent:
-            await world.turn(name, batch=4 * purchases)
+            await world.turn(name, batch=5 * purchases)
         found[name] = len(sent)
     assert [len(world.log[topic]) >= purchases for topic in ("sessions.scheduled", "coins.redeemed")] == [True, True]
     return found
@@ -98,7 +98,7 @@ async def test_refunds_take_as_many_statements_for_500_as_for_one(world: World, 
         found[count] = {}
         for name in ACTORS[1:]:
             with counted(place.engine) as sent:
-                await place.turn(name, batch=4 * count)
+                await place.turn(name, batch=9 * count)
             found[count][name] = len(sent)
 
         assert len({record.key for record in place.log["coins.returned"]}) == count

@@ -1,0 +1,1 @@
+"""What watches Firstbell: Prometheus with its rules and alerts, and the dashboard of Grafana."""

@@ -1,0 +1,1 @@
+"""The dashboard of Grafana, as code, and what has Grafana load it."""
