@@ -60,6 +60,14 @@ FUSE_TRIPPED = Gauge(
 BUILD = Info("firstbell_build", "The release that runs here.")
 
 _OUTCOMES = ("done", "parked", "redone")
+# Why records are parked that nobody expected: the first burst of them must be seen as one.
+_BAD_RECORDS = (
+    "unreadable",
+    "refused_by_database",
+    "unexpected_error",
+    "conflicting_duplicate",
+    "changed_at_in_future",
+)
 # What only needs another try: the classes of `errors.Transient`, and what comes after the commit.
 _CAUSES = ("Transient", "Contended", "Conflict", "look", "publish")
 
@@ -71,6 +79,8 @@ def begin(actors: list[str]) -> None:
             RECORDS.labels(actor, outcome)
         for cause in _CAUSES:
             RETRIES.labels(actor, cause)
+        for reason in _BAD_RECORDS:
+            PARKED.labels(actor, reason)
         BATCH_SECONDS.labels(actor)
         BATCH_RECORDS.labels(actor)
         COMMIT_FAILURES.labels(actor)

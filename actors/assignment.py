@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
 from time import gmtime, strftime
+from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -142,10 +143,21 @@ def _decision(request: Request, candidate: Candidate) -> Decision:
         trainer_id=candidate.trainer.id,
         series=request.wish.series,
         provisional=request.provisional,
-        metadata=request.metadata,
+        metadata=_metadata(request, candidate),
         booked=_multirange(request.wish.series),
         first_number=request.first_number,
     )
+
+
+def _metadata(request: Request, candidate: Candidate) -> dict[str, Any]:
+    """What becomes the allocation's metadata: rules set aside for one trainer are not so for another."""
+    repaired = request.metadata.get("repaired", {})
+    his = request.trainer_id is not None or candidate.trainer.no == request.keep
+    if "force" not in repaired or (his and request.force):
+        return request.metadata
+    rest = {name: value for name, value in repaired.items() if name != "force"}
+    others = {name: value for name, value in request.metadata.items() if name != "repaired"}
+    return others | ({"repaired": rest} if rest else {})
 
 
 def _multirange(series: Series) -> str:

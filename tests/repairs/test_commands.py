@@ -185,3 +185,46 @@ async def test_the_same_command_twice_is_answered_as_the_first_time(world: World
 
     assert second == first
     assert await repairs_of(world, command["commandId"]) == 1
+
+
+async def test_rules_set_aside_for_one_trainer_are_not_set_aside_for_the_next(
+    world: World, purchase: dict[str, Any]
+) -> None:
+    world.send("trainers.changed", a_trainer("trn_far", latitude=13.2))
+    await world.settle()
+    forced = a_command(
+        "assignTrainer", enrollmentId=await enrollment_id(world), trainerId="trn_far", force=["distance"]
+    )
+    await repaired(world, forced)
+    (before,) = await world.rows("SELECT metadata FROM allocations")
+    world.send("trainers.changed", a_trainer("trn_near"))
+    await world.settle()
+
+    answer = await repaired(
+        world,
+        a_command("rescheduleSessions", allocationId=await allocation_id(world), trainerId="trn_near"),
+    )
+
+    assert before["metadata"]["repaired"]["force"] == ["distance"]
+    assert answer.outcome == "applied"
+    (after,) = await world.rows("SELECT trainer_id, metadata FROM allocations")
+    assert (after["trainer_id"], "force" in after["metadata"].get("repaired", {})) == ("trn_near", False)
+
+
+async def test_rules_set_aside_for_a_trainer_stay_so_while_his_sessions_move(
+    world: World, purchase: dict[str, Any]
+) -> None:
+    world.send("trainers.changed", a_trainer("trn_far", latitude=13.2))
+    await world.settle()
+    await repaired(
+        world,
+        a_command("assignTrainer", enrollmentId=await enrollment_id(world), trainerId="trn_far", force=["distance"]),
+    )
+
+    answer = await repaired(
+        world, a_command("rescheduleSessions", allocationId=await allocation_id(world), timeSlot="18:00")
+    )
+
+    assert answer.outcome == "applied"
+    (after,) = await world.rows("SELECT trainer_id, metadata FROM allocations")
+    assert (after["trainer_id"], after["metadata"]["repaired"]["force"]) == ("trn_far", ["distance"])
