@@ -109,6 +109,7 @@ class _Member(ConsumerRebalanceListener):  # type: ignore[misc]
             batch_timeout_ms=settings.poll_ms,
             **(_UNHURRIED if delivery.actor.unhurried else {}),
             auto_offset_reset="earliest",
+            isolation_level="read_committed",
             ack_policy=AckPolicy.NACK_ON_ERROR,
             no_reply=True,
             parser=self._parse,

@@ -8,7 +8,9 @@ from datetime import datetime
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import KafkaError, LeaderNotAvailableError, for_code
+from aiokafka.errors import KafkaConnectionError, KafkaError, LeaderNotAvailableError, for_code
+from aiokafka.protocol.commit import OffsetFetchRequest
+from aiokafka.protocol.metadata import MetadataRequest
 from aiokafka.protocol.offset import OffsetRequest
 from tenacity import AsyncRetrying, retry_if_exception, stop_after_delay, wait_fixed
 
@@ -24,7 +26,10 @@ _PATIENCE = 5
 
 @dataclass(frozen=True, slots=True)
 class Offsets:
-    """Where partitions begin and end, and up to where each actor is through with those it reads."""
+    """Where partitions begin and end, and up to where each actor is through with those it reads.
+
+    A partition without a leader is in none of them.
+    """
 
     oldest: Mapping[TopicPartition, int]
     newest: Mapping[TopicPartition, int]
@@ -39,21 +44,32 @@ class Offsets:
         return max(self.done[actor, partition], self.oldest[partition])
 
 
-async def read_offsets(settings: Settings, bootstrap_servers: str, actors: Iterable[Actor]) -> Offsets:
+async def read_offsets(
+    settings: Settings, bootstrap_servers: str, actors: Iterable[Actor], *, whole: bool = True
+) -> Offsets:
     """The offsets of everything that these actors read; topics that are not there yet are left out.
 
-    Raises: KafkaError when the broker does not answer, or knows no leaders and coordinators after seconds.
+    Raises: KafkaError when the broker does not answer, or knows no coordinators after seconds; nor all
+    leaders, if the answer has to be `whole`.
     """
     retrying = AsyncRetrying(
         retry=retry_if_exception(_passes), wait=wait_fixed(0.1), stop=stop_after_delay(_PATIENCE), reraise=True
     )
-    return await retrying(_read_offsets, settings, bootstrap_servers, list(actors))
+    return await retrying(_read_offsets, settings, bootstrap_servers, list(actors), whole)
 
 
-async def _read_offsets(settings: Settings, bootstrap_servers: str, actors: Sequence[Actor]) -> Offsets:
+async def _read_offsets(
+    settings: Settings,
+    bootstrap_servers: str,
+    actors: Sequence[Actor],
+    whole: bool,  # noqa: FBT001
+) -> Offsets:
     read = {actor.name: [settings.topic_prefix + topic for topic in actor.topics] for actor in actors}
     async with admin_client(settings, bootstrap_servers) as admin:
-        leaders = await _leaders(admin, sorted({topic for topics in read.values() for topic in topics}))
+        led = await _leaders(admin, sorted({topic for topics in read.values() for topic in topics}))
+        leaders = {partition: leader for partition, leader in led.items() if leader >= 0}
+        if whole and leaders.keys() != led.keys():
+            raise LeaderNotAvailableError(*(led.keys() - leaders.keys()))
         # Committed before newest: between the two questions an actor can only get further.
         done = {
             (name, partition): offset
@@ -105,30 +121,39 @@ async def _oldest(consumer: AIOKafkaConsumer, unread: dict[TopicPartition, int])
     consumer.assign(list(unread))
     for partition, offset in unread.items():
         consumer.seek(partition, offset)
-    times: list[int] = []
-    for partition in unread:
-        found = await consumer.getmany(partition, timeout_ms=2000, max_records=1)
-        times += [record.timestamp for records in found.values() for record in records]
+    # All at once: what lies behind a transaction's last record is its marker, which nobody is ever given.
+    polls = await asyncio.gather(*(consumer.getmany(partition, timeout_ms=1000, max_records=1) for partition in unread))
+    times = [record.timestamp for found in polls for records in found.values() for record in records]
     return written_at(min(times)) if times else None
 
 
 def _passes(error: BaseException) -> bool:
-    """Whether a broker that has just started, or topics that are new, are the reason."""
-    return isinstance(error, KafkaError) and bool(error.retriable)
+    """Whether a broker that has just started, or topics that are new, are the reason; one that is away is none."""
+    return isinstance(error, KafkaError) and bool(error.retriable) and not isinstance(error, KafkaConnectionError)
 
 
 async def _leaders(admin: AIOKafkaAdminClient, topics: list[str]) -> dict[TopicPartition, int]:
-    """The broker that leads each partition."""
+    """The broker that leads each partition; `describe_topics` would make what is missing, as the broker likes it."""
+    found = await admin._send_request(MetadataRequest(topics, allow_auto_topic_creation=False))  # noqa: SLF001
     return {
         TopicPartition(topic["topic"], partition["partition"]): partition["leader"]
-        for topic in await admin.describe_topics(topics)
+        for topic in found.to_object()["topics"]
         for partition in topic["partitions"]
     }
 
 
 async def _committed(admin: AIOKafkaAdminClient, group: str) -> dict[TopicPartition, int]:
-    found = await admin.list_consumer_group_offsets(group)
-    return {partition: committed.offset for partition, committed in found.items()}
+    """What a group has committed; aiokafka's own call takes an error of the whole group for a group without offsets."""
+    answer = await admin._send_request(OffsetFetchRequest(group, None), await admin.find_coordinator(group))  # noqa: SLF001
+    if answer.error_code:
+        raise for_code(answer.error_code)(group)
+    found: dict[TopicPartition, int] = {}
+    for topic, partitions in answer.topics:
+        for number, offset, _, code in partitions:
+            if code:
+                raise for_code(code)(f"{group} {topic} {number}")
+            found[TopicPartition(topic, number)] = offset
+    return found
 
 
 async def _list_offsets(
@@ -137,8 +162,6 @@ async def _list_offsets(
     """The first offset of each partition that is not older than a moment; aiokafka's admin client has no such call."""
     asked: dict[int, dict[str, list[tuple[int, int]]]] = defaultdict(lambda: defaultdict(list))
     for partition, leader in leaders.items():
-        if leader < 0:
-            raise LeaderNotAvailableError(partition)
         asked[leader][partition.topic].append((partition.partition, moment))
     answers = await asyncio.gather(
         *(

@@ -32,4 +32,7 @@ ACTOR = Actor("metrics", _TOPICS, count, unhurried=True, by_key=frozenset(_TOPIC
 
 def _payment_id(record: Record) -> str | None:
     """The payment that a record is about, or another id, which is no purchase's."""
-    return (record.key or b"").decode("utf-8", "replace") if record.event is None else payment_of(record)
+    if record.event is not None:
+        return payment_of(record)
+    # PostgreSQL takes no NUL, and no id of ours has one.
+    return (record.key or b"").decode("utf-8", "replace").replace("\0", "\ufffd")

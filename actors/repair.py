@@ -194,7 +194,7 @@ def _answer(command: RepairCommand, judged: Judged, subject: Subject | None) -> 
         command=command.command,
         outcome=judged.kind,
         parked_id=getattr(command, "parked_id", None),
-        payment_id=target.payment_id if target else row.payment_id if row else None,
+        payment_id=(target.payment_id if target else row.payment_id if row else None) or _corrected(command, told),
         enrollment_id=target.enrollment_id if target else row.enrollment_id if row else None,
         allocation_id=target.allocation_id if target else row.allocation_id if row else None,
         effects=tuple(judged.effects),
@@ -204,6 +204,11 @@ def _answer(command: RepairCommand, judged: Judged, subject: Subject | None) -> 
         refusal=judged.done.refusal,
         completed_at=datetime.now(UTC),
     )
+
+
+def _corrected(command: RepairCommand, told: Sequence[Event]) -> str | None:
+    """The payment of a record that nobody could read before it was edited."""
+    return next((getattr(e, "payment_id", None) for e in told if isinstance(command, EditAndRetry)), None)
 
 
 def _entry(

@@ -76,7 +76,7 @@ async def _database(watched: Watched) -> list[Metric] | None:
 async def _kafka(watched: Watched) -> list[Metric] | None:
     try:
         async with asyncio.timeout(_PATIENCE):
-            offsets = await read_offsets(watched.settings, watched.kafka, watched.actors)
+            offsets = await read_offsets(watched.settings, watched.kafka, watched.actors, whole=False)
             unread = await oldest_unread_of(watched.settings, watched.kafka, offsets)
             return kafka_families(watched.settings, offsets, unread)
     except (KafkaError, TimeoutError, OSError) as error:

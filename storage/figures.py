@@ -37,7 +37,9 @@ _LOCK = text("""
        FOR UPDATE
 """)
 
-# What was once said of a purchase's sessions stands: how long they took, and whether somebody had to help.
+# What was once said stands: that it was paid, how long its sessions took, and whether somebody had to help.
+# Help is a command about a step that leads to sessions, begun before there were any by the clock that set
+# scheduled_at: the broker's may be ahead of it.
 # Every part of the statement sees the rows as they were before it, so `before` is what was counted.
 # ORDER BY: batches that meet in several totals lock them in one order.
 _COUNT = text("""
@@ -52,8 +54,12 @@ _COUNT = text("""
                EXISTS (SELECT FROM repairs r
                         WHERE r.payment_id = p.payment_id AND r.accepted AND r.requested_by NOT LIKE 'system:%'
                           AND r.outcome IN ('applied', 'republished')
-                          AND r.requested_at <= a.scheduled_at) AS with_help,
-               CASE WHEN a.scheduled_at IS NOT NULL THEN CAST(a.metadata ->> 'sessionCount' AS integer) END AS sessions,
+                          AND coalesce(r.began_at, r.requested_at) <= a.scheduled_at
+                          AND NOT EXISTS (SELECT FROM parked k
+                                           WHERE k.id = r.parked_id AND k.actor IN ('cart', 'coins'))
+                          AND r.step IS DISTINCT FROM 'cart' AND r.step IS DISTINCT FROM 'coins') AS with_help,
+               CASE WHEN a.scheduled_at IS NOT NULL AND a.metadata ->> 'sessionCount' ~ '^[0-9]{1,4}$'
+                    THEN CAST(a.metadata ->> 'sessionCount' AS integer) END AS sessions,
                CASE WHEN a.status = 'released'
                     THEN (SELECT count(*) FROM series_sessions s
                            WHERE s.allocation_no = a.allocation_no AND s.cancelled)
@@ -71,7 +77,7 @@ _COUNT = text("""
                 WHERE l.payment_id = p.payment_id) AS coins
          WHERE p.payment_id = ANY(CAST(:payment_ids AS text[]))
     ), now AS (
-        SELECT b.payment_id, t.state, t.paid, t.scheduled,
+        SELECT b.payment_id, t.state, b.paid OR t.paid AS paid, t.scheduled,
                CASE WHEN b.scheduled THEN b.in_time
                     ELSE t.scheduled AND t.seconds <= :within AND NOT t.with_help END AS in_time,
                CASE WHEN b.scheduled THEN b.with_help ELSE t.scheduled AND t.with_help END AS with_help,
@@ -130,11 +136,21 @@ _COUNT = text("""
 
 _READ = text("SELECT name, label, value FROM figures ORDER BY name, label")
 
+# In the order of their ids, each round after the last of the one before: from the beginning again and again
+# it would read all that is counted once for every thousand that is not.
 _UNCOUNTED = text("""
-    SELECT payment_id FROM purchases p
-     WHERE p.payload IS NOT NULL AND p.received_at < clock_timestamp() - interval '5 minutes'
-       AND NOT EXISTS (SELECT FROM counted_purchases c WHERE c.payment_id = p.payment_id)
-     ORDER BY payment_id
+    SELECT p.payment_id FROM purchases p
+      LEFT JOIN counted_purchases c USING (payment_id)
+     WHERE p.payment_id > :after
+       AND p.payload IS NOT NULL AND p.received_at < clock_timestamp() - interval '5 minutes'
+       AND (c.state IS DISTINCT FROM p.state
+            OR NOT c.scheduled AND EXISTS (SELECT FROM allocations a
+                                            WHERE a.payment_id = p.payment_id AND a.scheduled_at IS NOT NULL)
+            OR NOT c.cart_cleared AND EXISTS (SELECT FROM cart_clearances l WHERE l.payment_id = p.payment_id)
+            OR c.coins_redeemed + c.coins_returned <> (
+                   SELECT coalesce(sum(abs(l.coins)), 0) FROM coin_ledger l
+                    WHERE l.payment_id = p.payment_id AND l.kind IN ('redemption', 'return')))
+     ORDER BY p.payment_id
      LIMIT :most
 """)
 
@@ -154,6 +170,9 @@ async def read(db: AsyncConnection) -> Sequence[Figure]:
     return [Figure(row.name, row.label, float(row.value)) for row in await db.execute(_READ)]
 
 
-async def uncounted(db: AsyncConnection, most: int) -> list[str]:
-    """Purchases that no event has led here: those of before there were figures, and those whose events are lost."""
-    return list((await db.execute(_UNCOUNTED, {"most": most})).scalars())
+async def uncounted(db: AsyncConnection, most: int, after: str = "") -> list[str]:
+    """Purchases whose rows no event has led here, or not to how they are now; those behind the id `after`.
+
+    They are of before there were figures, or their last events are lost.
+    """
+    return list((await db.execute(_UNCOUNTED, {"most": most, "after": after})).scalars())

@@ -1,6 +1,6 @@
 """What whoever watches reads beside the figures: what is parked, and what the last inspection found."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import NamedTuple
 
@@ -46,6 +46,9 @@ _DUE = text("""
                         WHERE checked_at > clock_timestamp() - make_interval(secs => :every))
 """)
 
+# What an earlier release checked and this one does not would otherwise be told for ever, as it was then.
+_FORGET = text("DELETE FROM invariant_checks WHERE name <> ALL(CAST(:names AS text[]))")
+
 _KEEP = text("""
     INSERT INTO invariant_checks (name, offenders, checked_at)
     SELECT name, offenders, clock_timestamp()
@@ -71,10 +74,16 @@ async def turn_to_check(db: AsyncConnection, every: float) -> bool:
     """
     if not (await db.execute(_TAKE_TURN)).scalar_one():
         return False
-    await db.execute(_PATIENCE)
+    await be_patient(db)
     return bool((await db.execute(_DUE, {"every": every})).scalar_one())
 
 
-async def keep_checks(db: AsyncConnection, offenders: Mapping[str, int]) -> None:
-    """Keep how many offenders each invariant has now."""
+async def be_patient(db: AsyncConnection) -> None:
+    """Let the statements of this transaction take two minutes each: they read whole tables."""
+    await db.execute(_PATIENCE)
+
+
+async def keep_checks(db: AsyncConnection, offenders: Mapping[str, int], known: Collection[str]) -> None:
+    """Keep how many offenders these invariants have now, and nothing of any that is not `known` any more."""
+    await db.execute(_FORGET, {"names": list(known)})
     await db.execute(_KEEP, {"names": list(offenders), "offenders": list(offenders.values())})

@@ -3,6 +3,9 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pytest
+import structlog
+from aiokafka.errors import KafkaConnectionError
 from sqlalchemy import text
 
 from actors import inspection
@@ -12,6 +15,7 @@ from tests.builders import a_payment, a_student, a_trainer
 from tests.world import World
 
 NEVER_MIND = timedelta(0)
+HALF_AN_HOUR = timedelta(minutes=30)
 
 
 async def nothing_unread(*_: Any) -> datetime | None:
@@ -82,6 +86,56 @@ async def test_invariants_are_not_checked_again_before_they_are_due(world: World
     await world.rows("UPDATE invariant_checks SET checked_at = checked_at - interval '61 s' RETURNING 1 AS n")
 
     assert await inspect(world, every=60)
+
+
+async def test_one_check_that_fails_does_not_keep_the_others_from_being_told_and_grows_old(world: World) -> None:
+    await scheduled(world)
+    await inspect(world)
+    await world.rows("UPDATE invariant_checks SET checked_at = checked_at - interval '1 hour' RETURNING 1 AS n")
+    nonsense = """UPDATE allocations SET metadata = metadata || '{"sessionCount": "ten"}' RETURNING 1 AS n"""
+    await world.rows(nonsense)
+    await world.rows("UPDATE students SET coins = 7 RETURNING 1 AS n")
+
+    await inspect(world)
+
+    assert await told(world) == {"coins_out_of_balance": 1}
+    async with transaction(world.engine) as db:
+        old = [check.name for check in await observing.last_checks(db) if check.at < datetime.now(UTC) - HALF_AN_HOUR]
+    assert old == ["sessions_missing"]
+
+
+async def test_an_invariant_that_there_is_no_more_is_forgotten(world: World) -> None:
+    await world.rows(
+        "INSERT INTO invariant_checks VALUES ('of_an_earlier_release', 3, now() - interval '30 days') RETURNING 1 AS n"
+    )
+
+    await inspect(world)
+
+    assert await told(world) == {}
+    assert await world.count("invariant_checks") == len(invariants.INVARIANTS)
+
+
+async def test_a_broken_invariant_is_logged_by_its_name_and_number_alone(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = structlog.testing.CapturingLogger()
+    monkeypatch.setattr(inspection, "_log", log)
+    await scheduled(world)
+    await world.rows("UPDATE students SET coins = 7 RETURNING 1 AS n")
+
+    await inspect(world)
+
+    (call,) = log.calls
+    assert call == ("error", ("invariant broken",), {"invariant": "coins_out_of_balance", "offenders": 1})
+
+
+async def test_a_server_that_is_away_does_not_end_the_inspection(world: World) -> None:
+    async def away(*_: Any) -> datetime | None:
+        raise KafkaConnectionError
+
+    await inspection.inspect_quietly(world.engine, away, NEVER_MIND, 0)
+
+    assert await world.count("invariant_checks") == 0
 
 
 async def test_one_process_at_a_time_checks(world: World) -> None:

@@ -76,6 +76,7 @@ async def test_a_row_holds_what_was_asked_by_whom_and_why_and_how_it_was_answere
 
     (row,) = await rows(engine, "SELECT * FROM repairs")
     assert row.pop("repair_no") == 1
+    assert row.pop("began_at") is not None
     assert row == {name: getattr(entry, name) for name in Entry.__slots__}
 
 

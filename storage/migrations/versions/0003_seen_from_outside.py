@@ -17,6 +17,12 @@ _STATEMENTS = (
     COMMENT ON COLUMN purchases.published_at IS
         'When the broker appended the payment''s record: from then on the student waits for us.'
     """,
+    "ALTER TABLE repairs ADD COLUMN began_at timestamptz",
+    "ALTER TABLE repairs ALTER COLUMN began_at SET DEFAULT now()",
+    """
+    COMMENT ON COLUMN repairs.began_at IS
+        'When its transaction began, by the clock of scheduled_at; null: before this column was there.'
+    """,
     """
     CREATE TABLE figures (
         name  text NOT NULL,
