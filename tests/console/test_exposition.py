@@ -2,6 +2,7 @@
 
 import time
 from collections import defaultdict
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -136,6 +137,22 @@ async def test_while_the_database_is_away_its_figures_are_missing_and_the_rest_i
     assert away["firstbell_up_kafka"][()] == 1
     assert away["kafka_consumergroup_lag"]
     assert away["firstbell_records_total"]
+
+
+async def test_figures_are_told_though_the_actors_have_used_up_every_connection(
+    settings: Settings, addresses: Addresses
+) -> None:
+    async with running(settings, addresses, DOOR) as service, AsyncExitStack() as held:
+        await until(partial(_ready, service))
+        for _ in range(16):
+            await held.enter_async_context(service.engine.connect())
+
+        found = await scrape(service)
+
+    assert found["firstbell_database_connections"]["in_use",] == 16
+    assert found["firstbell_up_database"][()] == 1
+    assert found["firstbell_purchases_paid_total"][()] == 0
+    assert found["firstbell_ready"][()] == 0
 
 
 async def test_while_kafka_is_away_its_lag_is_missing_and_the_rest_is_told(
