@@ -23,9 +23,10 @@ from tenacity import AsyncRetrying, retry_if_exception_type, wait_random_exponen
 import metrics
 from actors import inspection, reconciler
 from actors.connection import admin_client, broker_of, producer_of
-from actors.consumers import Consumers, Publisher
+from actors.consumers import Consumers
 from actors.fuse import Fuse
 from actors.lag import oldest_unread
+from actors.publishing import Publisher
 from actors.runtime import Delivery
 from actors.topics import create_topics, differing_topics
 from actors.tracing import spans_of

@@ -5,13 +5,12 @@ one subscriber after the other; each argument below undoes one of those.
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import chain
-from time import time
 from typing import Any
 
 import structlog
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
 from aiokafka.errors import ConsumerStoppedError, IllegalStateError, KafkaError
 from faststream.exceptions import NackMessage
 from faststream.kafka import KafkaBroker
@@ -22,18 +21,11 @@ from faststream.middlewares import AckPolicy
 import metrics
 from actors.lenient import read_leniently
 from actors.runtime import Delivery, Redo
-from actors.tracing import correlation_id
-from contracts.base import Event
-from contracts.cloudevents import headers
 from contracts.record import Record, written_at
-from contracts.repairs import RepairCommand
-from contracts.signing import sign
 from settings import Settings
 
 _log = structlog.get_logger("firstbell.consumers")
 
-# Seconds that a signature of ours is good for: an unsent command may wait for a broker that is away.
-_GOOD_FOR = 3600
 
 # The broker answers a fetch once it has as much, or after a second.
 _UNHURRIED: dict[str, Any] = {"fetch_min_bytes": 64 * 1024, "fetch_max_wait_ms": 1000}
@@ -245,37 +237,3 @@ async def _as_it_is(message: KafkaAckableMessage) -> object:
 def group_of(actor: str, settings: Settings) -> str:
     """The consumer group of an actor."""
     return f"{settings.topic_prefix}firstbell.{actor}"
-
-
-class Publisher:
-    """Publishes events, commands signed with the first of the `keys`; returns when the last one is acknowledged."""
-
-    def __init__(self, producer: AIOKafkaProducer, prefix: str, keys: Mapping[str, bytes] | None = None) -> None:
-        self._producer = producer
-        self._prefix = prefix
-        self._key = next(iter((keys or {}).items()), None)
-
-    async def __call__(self, events: Sequence[tuple[Event, str]]) -> None:
-        """Raises whatever aiokafka raises for the first event that is not acknowledged."""
-        # Each send returns when the record is in its batch; waiting for them one by one took 30 times as long.
-        futures = []
-        for event, traceparent in events:
-            value = event.to_wire()
-            sent = await self._producer.send(
-                self._prefix + event.TOPIC,
-                value,
-                key=event.message_key.encode(),
-                headers=[
-                    *headers(event, traceparent),
-                    ("correlation_id", correlation_id(traceparent).encode()),
-                    *self._signature(event.TOPIC, value),
-                ],
-            )
-            futures.append(sent)
-        await asyncio.gather(*futures)
-
-    def _signature(self, topic: str, value: bytes) -> list[tuple[str, bytes]]:
-        """Commands alone are signed."""
-        if self._key is None or topic != RepairCommand.TOPIC:
-            return []
-        return sign(value, *self._key, expires=int(time()) + _GOOD_FOR)

@@ -7,15 +7,14 @@ Parks: records that are no valid command. Whatever can be read is answered, if o
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Any
+from datetime import datetime
 
 import structlog
-from pydantic_core import from_json, to_json, to_jsonable_python
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from actors.batch import Actor, News, Outcome
+from actors.repairing.answering import Judged, answer_to, entry_of, kind_of, told_before
 from actors.repairing.bulk import EXPAND, refuse_cancelled
 from actors.repairing.catching_up import Behind, CatchingUp
 from actors.repairing.commands import CARRY
@@ -23,28 +22,16 @@ from actors.repairing.editing import edit_and_retry
 from actors.repairing.locating import locate
 from actors.repairing.subjects import Done, Subject, Tools, Unchanged, refusal_of
 from contracts import signing
-from contracts.base import Event
-from contracts.decode import read_event
 from contracts.record import Record
-from contracts.repairs import Announced, EditAndRetry, Effect, Refusal, RepairCommand, RepairCompleted, Retry
+from contracts.repairs import EditAndRetry, Effect, Refusal, RepairCommand, RepairCompleted, Retry
 from contracts.signing import Signature
 from errors import BadValue, Parked, Refused
 from storage import effects, parked, repairs, targets
 from storage.effects import Scope, Snapshot
 from storage.engine import translated
-from storage.repairs import Answered, Entry
+from storage.repairs import Answered
 
 _log = structlog.get_logger("firstbell.repair")
-
-
-@dataclass(frozen=True, slots=True)
-class Judged:
-    """A command carried out, or refused: its outcome in a word, what was written, and what follows from it."""
-
-    kind: str
-    done: Done
-    effects: list[Effect]
-    digest: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +65,8 @@ class Repairer:
             "command rejected", code=refused.code, command_id=command.command_id, requested_at=record.at.isoformat()
         )
         judged = Judged("refused", Done(refusal=refusal_of(refused)), [], None)
-        answer = _answer(command, judged, None)
-        await repairs.record(db, _entry(record, value_hash, answer, [], accepted=False))
+        answer = answer_to(command, judged, None)
+        await repairs.record(db, entry_of(record, value_hash, answer, [], accepted=False))
         return Outcome(publish=[answer])
 
     async def _carry_out(self, db: AsyncConnection, record: Record, value_hash: bytes, key_id: str | None) -> Outcome:
@@ -88,11 +75,11 @@ class Repairer:
         subject, scope = await locate(db, command, record.at)
         judged = await self._judge(db, command, subject, scope)
         await self.others.instead_of(judged.done.refusal, record.at)
-        answer = _answer(command, judged, subject)
+        answer = answer_to(command, judged, subject)
         if command.dry_run:
             return Outcome(publish=[answer])
         events = [] if answer.items else list(judged.done.outcome.publish)
-        await repairs.record(db, _entry(record, value_hash, answer, events, key_id=key_id))
+        await repairs.record(db, entry_of(record, value_hash, answer, events, key_id=key_id))
         outcome = judged.done.outcome
         return Outcome(publish=[*outcome.publish, answer], news=outcome.news, stored=outcome.stored)
 
@@ -123,7 +110,7 @@ class Repairer:
             refusal = Refusal(code="value_refused", message="The database refuses a value of this command.")
             return Judged("refused", Done(refusal=refusal), [], None)
         await (savepoint.rollback() if command.dry_run else savepoint.commit())
-        return Judged(_kind(command, done, written), done, written, effects.digest(written))
+        return Judged(kind_of(command, done, written), done, written, effects.digest(written))
 
     async def _do(
         self, db: AsyncConnection, command: RepairCommand, subject: Subject, scope: Scope, before: Snapshot
@@ -159,7 +146,7 @@ async def _again(db: AsyncConnection, record: Record, known: Answered, value_has
     courses = dict.fromkeys(await targets.freed(db, payment_id) if payment_id else (), answer.completed_at)
     students = frozenset([target.student_id] if target and target.student_id else ())
     return Outcome(
-        publish=[*map(_event, known.events), *expanded, answer],
+        publish=[*map(told_before, known.events), *expanded, answer],
         news=News(students, courses),
         stored=[(record, item) for item in await parked.open_items(db, payment_id, answer.parked_id)],
     )
@@ -173,78 +160,3 @@ def _refuse_expired(signature: Signature | None, at: datetime) -> None:
 def _refuse_changed(command: RepairCommand, written: list[Effect]) -> None:
     if command.expected_digest and effects.digest(written) != command.expected_digest:
         raise Refused("world_changed", "It would write other rows by now than the dry run showed; look again.")
-
-
-def _kind(command: RepairCommand, done: Done, written: list[Effect]) -> str:
-    if done.refusal:
-        return "refused"
-    if command.dry_run:
-        return "dryRun"
-    if isinstance(command, EditAndRetry):
-        return "republished"
-    return "applied" if written or type(command) in EXPAND else "unchanged"
-
-
-def _answer(command: RepairCommand, judged: Judged, subject: Subject | None) -> RepairCompleted:
-    row, target = (subject.row, subject.target) if subject else (None, None)
-    told = [event for event in judged.done.outcome.publish if not isinstance(event, RepairCommand)]
-    items = len(judged.done.outcome.publish) - len(told)
-    return RepairCompleted(
-        command_id=command.command_id,
-        command=command.command,
-        outcome=judged.kind,
-        parked_id=getattr(command, "parked_id", None),
-        payment_id=(target.payment_id if target else row.payment_id if row else None) or _corrected(command, told),
-        enrollment_id=target.enrollment_id if target else row.enrollment_id if row else None,
-        allocation_id=target.allocation_id if target else row.allocation_id if row else None,
-        effects=tuple(judged.effects),
-        digest=judged.digest,
-        events=tuple(Announced(topic=e.TOPIC, id=e.event_id, subject=e.subject) for e in told),
-        items=items or None,
-        refusal=judged.done.refusal,
-        completed_at=datetime.now(UTC),
-    )
-
-
-def _corrected(command: RepairCommand, told: Sequence[Event]) -> str | None:
-    """The payment of a record that nobody could read before it was edited."""
-    return next((getattr(e, "payment_id", None) for e in told if isinstance(command, EditAndRetry)), None)
-
-
-def _entry(
-    record: Record,
-    value_hash: bytes,
-    answer: RepairCompleted,
-    events: list[Event],
-    *,
-    accepted: bool = True,
-    key_id: str | None = None,
-) -> Entry:
-    command: Any = record.event
-    return Entry(
-        command_id=command.command_id,
-        value_hash=value_hash,
-        accepted=accepted,
-        command=command.command,
-        requested_by=command.requested_by,
-        reason=command.reason,
-        key_id=key_id,
-        parked_id=answer.parked_id,
-        payment_id=answer.payment_id,
-        enrollment_id=answer.enrollment_id,
-        allocation_id=answer.allocation_id,
-        step=getattr(command, "step", None),
-        bulk_id=command.bulk_id,
-        request=from_json(record.value or b"{}"),
-        outcome=answer.outcome,
-        refusal_code=answer.refusal.code if answer.refusal else None,
-        answer=to_jsonable_python(answer, by_alias=True, exclude_none=True),
-        events=[{"topic": event.TOPIC, "value": from_json(event.to_wire())} for event in events],
-        requested_at=record.at,
-        completed_at=answer.completed_at,
-    )
-
-
-def _event(stored: dict[str, Any]) -> Event:
-    """An event as it was published the first time."""
-    return read_event(stored["topic"], None, to_json(stored["value"]))

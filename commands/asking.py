@@ -11,7 +11,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from pydantic import ValidationError
 
 from actors.connection import admin_client, client_security, producer_of
-from actors.consumers import Publisher
+from actors.publishing import Publisher
 from contracts.cloudevents import trace_of
 from contracts.repairs import RepairCommand, RepairCompleted
 from errors import FirstbellError

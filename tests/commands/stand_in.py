@@ -9,7 +9,7 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
 
 from actors.connection import admin_client
-from actors.consumers import Publisher
+from actors.publishing import Publisher
 from actors.topics import create_topics
 from contracts.repairs import RepairCommand, RepairCompleted, repair_requested
 from settings import Settings

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from actors.connection import producer_of
-from actors.consumers import Publisher
+from actors.publishing import Publisher
 from contracts.enrollments import EnrollmentCreated
 from contracts.repairs import repair_requested
 from contracts.signing import Signature, expired, sign, verify
