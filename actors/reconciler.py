@@ -33,6 +33,7 @@ STEPS = {
     "cart_not_cleared": "cart",
     "coins_not_redeemed": "coins",
     "revoked_not_released": "allocation",
+    "released_not_parked": "allocation",
     "released_not_cancelled": "sessions",
     "coins_not_returned": "coins",
 }

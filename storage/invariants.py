@@ -144,6 +144,16 @@ _REVOKED_NOT_RELEASED = text("""
                           AND k.subject = CAST(e.enrollment_id AS text) AND k.status <> 'resolved')
 """)
 
+# Whoever gives an allocation back without a refund parks why, and an admin may have dismissed it.
+_RELEASED_NOT_PARKED = text("""
+    SELECT a.payment_id AS id FROM allocations a
+      JOIN purchases p USING (payment_id)
+     WHERE a.status = 'released' AND p.refunded_at IS NULL
+       AND a.released_at < CAST(:in_line_since AS timestamptz)
+       AND NOT EXISTS (SELECT FROM parked k WHERE k.kind = 'step' AND k.actor = 'allocation'
+                          AND k.subject = CAST(a.enrollment_id AS text) AND k.status <> 'resolved')
+""")
+
 _RELEASED_STILL_BOOKED = text("""
     SELECT DISTINCT a.allocation_id AS id FROM allocations a
       JOIN bookings b USING (allocation_id)
@@ -214,6 +224,7 @@ INVARIANTS = (
         "refunded_not_revoked", "who was refunded, and nobody else, is no longer enrolled", _REFUNDED_NOT_REVOKED
     ),
     Invariant("revoked_not_released", "a refunded allocation is released from the refund on", _REVOKED_NOT_RELEASED),
+    Invariant("released_not_parked", "who has paid and lost the trainer is parked", _RELEASED_NOT_PARKED),
     Invariant("released_still_booked", "what was released takes nobody's time", _RELEASED_STILL_BOOKED),
     Invariant("released_not_cancelled", "released sessions are cancelled, or parked", _RELEASED_NOT_CANCELLED),
     Invariant("coins_not_returned", "refunds return what they ask for of what was redeemed", _COINS_NOT_RETURNED),

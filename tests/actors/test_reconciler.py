@@ -189,3 +189,21 @@ async def test_a_provisional_booking_is_freed_at_its_first_start(world: World) -
     assert (await world.journey(ghost["paymentId"]))["state"] == "parked"
     assert await world.offenders() == {}
     assert await sweep(world) == 0
+
+
+async def test_who_has_paid_and_lost_the_trainer_gets_one_again(world: World) -> None:
+    world.send("trainers.changed", a_trainer())
+    world.send("payments.succeeded", a_payment())
+    await world.settle()
+    await world.rows("DELETE FROM bookings RETURNING 1 AS n")
+    await world.rows(
+        "UPDATE allocations SET status = 'released', released_at = now(), effective_at = now() RETURNING 1 AS n"
+    )
+    before = await world.offenders()
+
+    assert await sweep(world) == 1
+    await world.settle()
+
+    assert before.keys() == {"released_not_parked"}
+    assert await world.rows("SELECT status FROM allocations") == [{"status": "approved"}]
+    assert await world.offenders() == {}

@@ -50,6 +50,9 @@ OFFENCES = {
     "revoked_not_released": """
         UPDATE allocations SET status = 'approved', released_at = NULL, effective_at = NULL
          WHERE payment_id = 'pay_refunded'""",
+    "released_not_parked": """
+        UPDATE allocations SET status = 'released', released_at = now() - interval '1 hour', effective_at = now()
+         WHERE payment_id = 'pay_1'""",
     "released_still_booked": """
         UPDATE allocations SET effective_at = effective_at - interval '2 days' WHERE payment_id = 'pay_refunded'""",
     "released_not_cancelled": """
