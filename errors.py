@@ -188,6 +188,11 @@ class Fault(FirstbellError):
     """A database error that speaks of our code or its set-up, never of a record."""
 
 
+def codes() -> frozenset[str]:
+    """Every reason code there is."""
+    return frozenset(kind.code for kind in _kinds(Parked) if "code" in vars(kind))
+
+
 def in_words(code: str) -> str:
     """What a reason code means, in a sentence; the code itself where it is none of ours."""
     return next(

@@ -4,14 +4,11 @@ from typing import Any
 
 import typer
 
-from commands.contract_files import documents
+from commands.contract_files import breaks, documents
 from commands.parked_check import Report, check
 from commands.printing import counted, plain, say, table
 from commands.session import AsJson, complete, joined, print_json, servers, session
-from contracts.committed import committed, write
-from contracts.compatibility import broken
-from contracts.json_schemas import schemas
-from contracts.topics import TOPICS
+from contracts.committed import write
 from errors import FirstbellError
 from storage.engine import open_engine, transaction
 
@@ -29,7 +26,7 @@ class Incompatible(FirstbellError):
 def write_files() -> None:
     """Write the JSON Schemas and the AsyncAPI document anew; refused where that would break somebody."""
     with session():
-        if sentences := broken(committed(), schemas(), {topic: spec.outside for topic, spec in TOPICS.items()}):
+        if sentences := breaks():
             told = "\n".join(f"  {sentence}" for sentence in sentences)
             raise Incompatible(f"Nothing is written: this would break who relies on it.\n{told}\n{_NEW_VERSION}")
         for path in (written := write(documents())):
@@ -39,7 +36,7 @@ def write_files() -> None:
 
 @contracts.command("check")
 def check_parked(*, as_json: AsJson = False) -> None:
-    """Read whatever is parked by the contracts of this release; exit with 1 when something cannot be read any more."""
+    """Read what is parked or on its way by the contracts of this release; exit with 1 if something cannot be read."""
     with session() as settings, servers(joined(settings), kafka=False) as addresses:
         report = complete(_checked(addresses.database_url))
     if as_json:
@@ -73,7 +70,8 @@ def _as_json(report: Report) -> dict[str, Any]:
 
 
 def _show(report: Report) -> None:
-    say(f"{counted(report.checked, 'open item')} checked; {report.readable:,} can be read, as before.")
+    checked = counted(report.checked, "parked item or purchase", "parked items or purchases")
+    say(f"{checked} checked; {report.readable:,} can be read, as before.")
     if report.still_unreadable:
         say(f"{counted(report.still_unreadable, 'record')} could not be taken before, and cannot be read now.")
     if report.readable_now:

@@ -1,4 +1,4 @@
-"""Whether the contracts of this release still read what is parked: a report over every open row. Reads only."""
+"""Whether the contracts of this release still read what is parked and what purchases on their way were stored as."""
 
 import re
 from collections import Counter
@@ -12,10 +12,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from contracts.decode import decode
 from contracts.topics import TOPICS
 from errors import RefusedByDatabase, Unreadable
-from storage.parked_records import ParkedRecord, pages
+from storage.parked_records import ParkedRecord, pages, purchases
 
 # A record may have a megabyte, whatever our own limit is.
 _PAGE = 50
+_PURCHASES = 1000
 _MOST_IDS = 5
 _POSITION = re.compile(r"\[[0-9]+\]")
 # Nobody could take such a record before: that it cannot be read is no worse.
@@ -37,9 +38,9 @@ class Report:
 
     readable: int = 0
     still_unreadable: int = 0
-    readable_now: list[UUID] = field(default_factory=list)
+    readable_now: list[UUID | str] = field(default_factory=list)
     lost: Counter[Cause] = field(default_factory=Counter)
-    ids: dict[Cause, list[UUID]] = field(default_factory=dict)
+    ids: dict[Cause, list[UUID | str]] = field(default_factory=dict)
 
     @property
     def checked(self) -> int:
@@ -63,9 +64,11 @@ class Report:
 
 
 async def check(db: AsyncConnection) -> Report:
-    """Read the record of every open row."""
+    """Read the record of every open row, and the payment of every purchase that has no sessions yet."""
     report = Report()
     async for page in pages(db, _PAGE):
+        report.add(page)
+    async for page in purchases(db, _PURCHASES):
         report.add(page)
     return report
 

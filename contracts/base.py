@@ -31,8 +31,8 @@ _ZONE = r"([Zz]|[+-][0-9]{2}:?[0-9]{2})"
 _SHAPE = f"^{_LOCAL}{_ZONE}?$"
 
 # A day from either end of what Python holds: so far no conversion between zones can overflow.
-_EARLIEST = datetime(1, 1, 2, tzinfo=UTC)
-_LATEST = datetime(9999, 12, 30, tzinfo=UTC)
+EARLIEST = datetime(1, 1, 2, tzinfo=UTC)
+LATEST = datetime(9999, 12, 30, tzinfo=UTC)
 
 
 def derived_id(*parts: object) -> UUID:
@@ -125,7 +125,7 @@ def one_of(*words: str) -> GetPydanticSchema:
 
 
 def _instant_schema(_source: Any, _handler: Any) -> CoreSchema:
-    moment = core_schema.datetime_schema(ge=_EARLIEST, le=_LATEST, tz_constraint="aware")
+    moment = core_schema.datetime_schema(ge=EARLIEST, le=LATEST, tz_constraint="aware")
     text = core_schema.chain_schema(
         [
             _or(core_schema.str_schema(strict=True, pattern=_SHAPE), _INSTANT),

@@ -10,6 +10,7 @@ from contracts.json_schemas import Schema
 _HERE = Path(__file__).parent
 ASYNCAPI = _HERE / "asyncapi.json"
 SCHEMAS = _HERE / "schemas"
+PROMISES = _HERE / "promises.json"
 
 _SUFFIX = ".v1.json"
 
@@ -25,6 +26,12 @@ def committed() -> dict[str, Schema]:
         path.name.removesuffix(_SUFFIX): json.loads(path.read_text("utf-8"))
         for path in sorted(SCHEMAS.glob(f"*{_SUFFIX}"))
     }
+
+
+def committed_promises() -> dict[str, Any]:
+    """What else was promised, as it is committed; nothing where there is no such file yet."""
+    found: dict[str, Any] = json.loads(PROMISES.read_text("utf-8")) if PROMISES.exists() else {}
+    return found
 
 
 def as_text(document: Mapping[str, Any]) -> str:

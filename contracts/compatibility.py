@@ -1,7 +1,8 @@
 """What a change of the contracts would break, in sentences that name topic and field.
 
-A topic that outsiders write must go on taking what its producers send; a topic that we write must go on
-being what its readers know. So the same change may be fine in one direction and refused in the other.
+A topic that outsiders write must go on taking what its producers send, and using it. A topic that we write
+must go on being what its readers know, and this release must read what the one before has written: it is kept
+for weeks, replayed, and written beside us while a release is rolled out.
 """
 
 import json
@@ -42,7 +43,18 @@ _REFUSED = {
     "default": "{field} counts as {taken} now where it is left out, and counted as {sent}",
     "additionalProperties": "{field} takes no unknown fields now, where producers may send any",
     "dropped": "{field} is refused now, where producers may send it",
+    "ignored": "{field} is looked at no more, where producers send it",
     "limit": "{field} must be {taken} now, where producers may send {sent}",
+}
+# What was written before, is read again, and is refused.
+_KEPT = {
+    "variant": "{field} is gone, and kept records hold it",
+    "unknown": "{field} is required now, and kept records do not have it",
+    "optional": "{field} is required now, where kept records may lack it",
+    "value": "{field} takes {sent} no more, which kept records may hold",
+    "type": "{field} is {taken} now, where kept records may hold {sent}",
+    "additionalProperties": "{field} takes no unknown fields now, where kept records may hold any",
+    "limit": "{field} must be {taken} now, where kept records may hold {sent}",
 }
 # What we would send and readers by the old contract do not expect.
 _UNEXPECTED = {
@@ -75,14 +87,19 @@ def broken_for_producers(topic: str, old: Schema, new: Schema) -> list[str]:
     """A sentence for each thing that producers may send by the old schema and the new one refuses."""
     # What producers were never told of may get a meaning, as long as they need not send it.
     found = [d for d in differences(old, new) if d.kind != "gone"]
-    return _sentences(topic, found, _REFUSED)
+    # A field that is renamed is taken as unknown by its old name: nothing is refused, and nobody looks at it.
+    ignored = [d._replace(kind="ignored") for d in differences(new, old) if d.kind in {"gone", "unknown"}]
+    return _sentences(topic, [*found, *ignored], _REFUSED)
 
 
 def broken_for_readers(topic: str, old: Schema, new: Schema) -> list[str]:
     """A sentence for each thing that the new schema may send and readers by the old one do not expect."""
     # What is left out is read as the reader's own default, and we leave none out.
     found = [d for d in differences(new, old) if d.kind != "default"]
-    return _sentences(topic, found, _UNEXPECTED)
+    # What is new to kept records harms nobody, and a type that changes is told once.
+    told = {d.place for d in found}
+    again = [d for d in differences(old, new) if d.place not in told and d.kind not in {"gone", "dropped", "default"}]
+    return _sentences(topic, found, _UNEXPECTED) + _sentences(topic, again, _KEPT)
 
 
 def _sentences(topic: str, found: list[Difference], words: Mapping[str, str]) -> list[str]:

@@ -1,4 +1,4 @@
-"""The records of everything that is parked open, a page at a time: their bytes may be more than memory holds."""
+"""What a later release reads again, a page at a time: the records of open rows, and what upstream said of purchases."""
 
 from collections.abc import AsyncIterator, Sequence
 from typing import NamedTuple
@@ -7,13 +7,16 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from contracts.payments import PaymentSucceeded
+
 _FIRST = UUID(int=0)
+_PAID = PaymentSucceeded.TOPIC
 
 
 class ParkedRecord(NamedTuple):
-    """The record of an open row: for a step the one that started it, else the one that is bad itself."""
+    """The record of an open row (for a step the one that started it, else the bad one itself), or of a purchase."""
 
-    id: UUID
+    id: UUID | str
     kind: str
     reason: str
     topic: str
@@ -31,9 +34,27 @@ _PAGE = text("""
 """)
 
 
+# What upstream said of the purchases that follow an id and have no sessions yet: a resume reads it again.
+_PURCHASES = text("""
+    SELECT payment_id, convert_to(CAST(payload AS text), 'UTF8') AS value
+      FROM purchases
+     WHERE state NOT IN ('scheduled', 'refunded') AND payload IS NOT NULL AND payment_id > :after
+     ORDER BY payment_id
+     LIMIT :most
+""")
+
+
+async def purchases(db: AsyncConnection, most: int) -> AsyncIterator[Sequence[ParkedRecord]]:
+    """Every purchase on its way once, as it was stored, at most so many at a time, by id."""
+    after = ""
+    while rows := (await db.execute(_PURCHASES, {"after": after, "most": most})).all():
+        yield [ParkedRecord(row.payment_id, "purchase", "", _PAID, row.payment_id.encode(), row.value) for row in rows]
+        after = rows[-1].payment_id
+
+
 async def pages(db: AsyncConnection, most: int) -> AsyncIterator[Sequence[ParkedRecord]]:
     """Every open row once, at most so many at a time, by id; one that is parked meanwhile may be left out."""
-    after = _FIRST
+    after: UUID | str = _FIRST
     while page := [ParkedRecord(*row) for row in await db.execute(_PAGE, {"after": after, "most": most})]:
         yield page
         after = page[-1].id

@@ -30,6 +30,7 @@ from pathlib import Path
 import commands.contract_files, contracts.committed
 contracts.committed.SCHEMAS = Path(sys.argv[1]) / "schemas"
 commands.contract_files.ASYNCAPI = Path(sys.argv[1]) / "asyncapi.json"
+commands.contract_files.PROMISES = contracts.committed.PROMISES = Path(sys.argv[1]) / "promises.json"
 from app import app
 app(sys.argv[2:])
 """
@@ -77,7 +78,7 @@ async def test_what_is_missing_is_written_and_then_nothing_more(tmp_path: Path) 
     second = await writing(tmp_path)
 
     assert (first.code, second.code) == (0, 0)
-    assert "20 files written." in first.out
+    assert "21 files written." in first.out
     assert second.out == "Everything is as committed.\n"
     assert (tmp_path / "asyncapi.json").read_text() == ASYNCAPI.read_text()
 
@@ -131,7 +132,7 @@ async def test_a_database_with_nothing_parked_is_fine(call: Caller) -> None:
     printed = await call("contracts", "check")
 
     assert printed.code == 0
-    assert "0 open items checked" in printed.out
+    assert "0 parked items or purchases checked" in printed.out
 
 
 async def test_what_is_parked_reads_as_it_did_and_unreadable_records_are_no_alarm(world: World, call: Caller) -> None:
@@ -142,13 +143,13 @@ async def test_what_is_parked_reads_as_it_did_and_unreadable_records_are_no_alar
 
     assert (printed.code, shown.code) == (0, 0)
     assert printed.json == {
-        "checked": 2,
-        "readable": 1,
+        "checked": 3,
+        "readable": 2,
         "still_unreadable": 1,
         "readable_now": [],
         "unreadable": [],
     }
-    assert "2 open items checked; 1 can be read, as before." in shown.out
+    assert "3 parked items or purchases checked; 2 can be read, as before." in shown.out
 
 
 async def test_a_step_whose_record_cannot_be_read_any_more_is_named_and_fails(world: World, call: Caller) -> None:
@@ -216,6 +217,18 @@ async def test_what_is_parked_of_a_topic_that_is_gone_fails(world: World, call: 
     )
 
 
+async def test_a_payment_on_its_way_that_a_resume_could_not_read_any_more_fails(world: World, call: Caller) -> None:
+    step, _ = await parked(world)
+    await execute(world, text("UPDATE purchases SET payload = payload - 'currency'"))
+
+    printed = await call("contracts", "check", "--json")
+
+    assert printed.code == 1
+    (cause,) = printed.json["unreadable"]
+    assert (cause["topic"], cause["kind"], cause["field"]) == ("payments.succeeded", "purchase", "currency")
+    assert cause["parked_ids"] == [step["payment_id"]]
+
+
 async def test_what_is_closed_is_not_looked_at(world: World, call: Caller) -> None:
     step, _ = await parked(world)
     await execute(world, _MOVE, id=step["id"], topic="enrollments.made")
@@ -224,7 +237,7 @@ async def test_what_is_closed_is_not_looked_at(world: World, call: Caller) -> No
     printed = await call("contracts", "check", "--json")
 
     assert printed.code == 0
-    assert printed.json["checked"] == 1
+    assert printed.json["checked"] == 2
 
 
 async def test_every_item_is_looked_at_once_over_many_pages_and_causes_are_counted(world: World, call: Caller) -> None:

@@ -239,6 +239,48 @@ REFUSED: list[tuple[str, Change, str]] = [
         grown(":retry", "ticket", required=True, of_it=TEXT),
         "ticket of the command retry is required now, and no producer knows it",
     ),
+    (
+        "payments.succeeded",
+        without("metadata", "groupSize"),
+        "metadata.groupSize is looked at no more, where producers send it",
+    ),
+    ("payments.succeeded", without("amountMinor"), "amountMinor is looked at no more, where producers send it"),
+    (
+        "trainers.changed",
+        without("workingHours", "[]", "to"),
+        "workingHours[].to is looked at no more, where producers send it",
+    ),
+    # What we write, and read again.
+    (
+        "enrollments.created",
+        grown("channel", required=True, of_it=TEXT),
+        "channel is required now, and kept records do not have it",
+    ),
+    (
+        "sessions.scheduled",
+        grown("sessions", "[]", "room", required=True, of_it=TEXT),
+        "sessions[].room is required now, and kept records do not have it",
+    ),
+    (
+        "sessions.scheduled",
+        requiring("sessions", "[]", "version"),
+        "sessions[].version is required now, where kept records may lack it",
+    ),
+    (
+        "sessions.scheduled",
+        replaced("version", maximum=1000),
+        "version must be 1000 or less now, where kept records may hold 9223372036854775807 or less",
+    ),
+    (
+        "allocations.approved",
+        alternatives("sessionCount", keep=lambda one: one.get("const") != ""),
+        "sessionCount is a whole number or null now, where kept records may hold an empty text",
+    ),
+    (
+        "repairs.completed",
+        replaced("outcome", enum=["applied", "dryRun", "republished", "unchanged"]),
+        'outcome takes "refused" no more, which kept records may hold',
+    ),
     # What we write.
     ("sessions.scheduled", without("trainerId"), "trainerId is gone, where readers rely on it"),
     ("sessions.scheduled", without("sessions", "[]", "endsAt"), "sessions[].endsAt is gone, where readers rely on it"),
@@ -309,8 +351,6 @@ REFUSED: list[tuple[str, Change, str]] = [
 ALLOWED: list[tuple[str, Change]] = [
     ("payments.succeeded", grown("channel", required=False, of_it=TEXT)),
     ("payments.succeeded", releasing("currency")),
-    ("payments.succeeded", without("metadata", "groupSize")),
-    ("payments.succeeded", without("amountMinor")),
     ("payments.succeeded", replaced("amountMinor", minimum=-100)),
     ("payments.succeeded", replaced("amountMinor", maximum=None)),
     ("payments.succeeded", instead("amountMinor", of_it=NUMBER)),
@@ -323,14 +363,8 @@ ALLOWED: list[tuple[str, Change]] = [
     ("repairs.requested", lambda s: s["oneOf"].append({**s["oneOf"][0], "properties": {"command": {"const": "new"}}})),
     ("repairs.requested", lambda s: s["oneOf"].reverse()),
     ("sessions.scheduled", grown("channel", required=False, of_it=TEXT)),
-    ("sessions.scheduled", grown("channel", required=True, of_it=TEXT)),
-    ("sessions.scheduled", grown("sessions", "[]", "room", required=True, of_it=TEXT)),
-    ("sessions.scheduled", requiring("sessions", "[]", "version")),
-    ("sessions.scheduled", replaced("version", maximum=1000)),
-    ("allocations.approved", alternatives("sessionCount", keep=lambda one: one.get("const") != "")),
+    ("sessions.scheduled", grown("sessions", "[]", "room", required=False, of_it=TEXT)),
     ("allocations.approved", replaced("provisional", default=True)),
-    ("repairs.completed", replaced("outcome", enum=["applied", "refused"])),
-    ("repairs.completed", instead("outcome", of_it={"const": "applied"})),
 ]
 
 
