@@ -1,6 +1,7 @@
 """The topics, created by us with stated settings: auto-created ones would have a single partition."""
 
 import asyncio
+from datetime import timedelta
 from typing import Any
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
@@ -66,6 +67,24 @@ async def differing_topics(admin: AIOKafkaAdminClient, settings: Settings) -> di
             if wrong := {key: found[key] for key, value in wanted[name].items() if found.get(key, value) != value}:
                 differing[name] = wrong
     return differing
+
+
+async def least_retention(admin: AIOKafkaAdminClient, settings: Settings) -> timedelta | None:
+    """For how long the topic keeps its records that keeps them shortest; None where all do for ever, or nobody tells.
+
+    What the settings say counts for topics that we made; whoever made one before us, or alters it later,
+    decides otherwise.
+    """
+    kept_by_age = [settings.topic_prefix + spec.name for spec in TOPICS.values() if not spec.compacted]
+    resources = [ConfigResource(ConfigResourceType.TOPIC, name, {"retention.ms": None}) for name in kept_by_age]
+    found = [
+        int(value)
+        for response in await admin.describe_configs(resources)
+        for *_, entries in response.resources
+        for name, value, *_ in entries
+        if name == "retention.ms"
+    ]
+    return min((timedelta(milliseconds=kept) for kept in found if kept >= 0), default=None)
 
 
 def topic_config(spec: TopicSpec, settings: Settings) -> dict[str, str]:

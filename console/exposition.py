@@ -17,7 +17,9 @@ from sqlalchemy import QueuePool
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from actors.batch import Actor
+from actors.connection import admin_client
 from actors.lag import oldest_unread_of, read_offsets
+from actors.topics import least_retention
 from console.database_families import families as database_families
 from console.kafka_families import families as kafka_families
 from errors import FirstbellError
@@ -78,7 +80,9 @@ async def _kafka(watched: Watched) -> list[Metric] | None:
         async with asyncio.timeout(_PATIENCE):
             offsets = await read_offsets(watched.settings, watched.kafka, watched.actors, whole=False)
             unread = await oldest_unread_of(watched.settings, watched.kafka, offsets)
-            return kafka_families(watched.settings, offsets, unread)
+            async with admin_client(watched.settings, watched.kafka) as admin:
+                kept = await least_retention(admin, watched.settings)
+            return kafka_families(watched.settings, offsets, unread, kept)
     except (KafkaError, TimeoutError, OSError) as error:
         _log.warning("lag not read", cause=type(error).__name__)
         return None

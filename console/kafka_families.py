@@ -1,7 +1,7 @@
 """The metrics that come from Kafka: lag, by the names that kafka_exporter gives it, and the age of what waits."""
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from prometheus_client import Metric
 from prometheus_client.core import GaugeMetricFamily
@@ -12,13 +12,20 @@ from settings import Settings
 
 _BY_GROUP = ["consumergroup", "topic", "partition"]
 _BY_PARTITION = ["topic", "partition"]
-_DAY = 24 * 60 * 60
 
 
 def families(
-    settings: Settings, offsets: Offsets, unread: Mapping[str, datetime], now: datetime | None = None
+    settings: Settings,
+    offsets: Offsets,
+    unread: Mapping[str, datetime],
+    kept: timedelta | None = None,
+    now: datetime | None = None,
 ) -> list[Metric]:
-    """All of them; `unread` is when the oldest record was written that each actor has not done, where there is one."""
+    """All of them.
+
+    `unread` is when the oldest record was written that each actor has not done, where there is one; `kept`
+    for how long topics keep a record at the least, without which the setting counts.
+    """
     lag = GaugeMetricFamily("kafka_consumergroup_lag", "Records that a group has still to do.", labels=_BY_GROUP)
     done = GaugeMetricFamily(
         "kafka_consumergroup_current_offset", "The next record that a group does.", labels=_BY_GROUP
@@ -33,7 +40,9 @@ def families(
         for partition in sorted(found):
             family.add_metric([partition.topic, str(partition.partition)], found[partition])
     retention = GaugeMetricFamily(
-        "firstbell_topic_retention_seconds", "How long our topics keep a record.", value=settings.retention_days * _DAY
+        "firstbell_topic_retention_seconds",
+        "For how long the topic keeps a record that keeps them shortest.",
+        value=(kept or timedelta(days=settings.retention_days)).total_seconds(),
     )
     return [lag, done, newest, oldest, _ages(offsets, unread, now or datetime.now(UTC)), retention]
 

@@ -10,10 +10,12 @@ from typing import Any
 import httpx
 import pytest
 from aiokafka import AIOKafkaConsumer
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import CommitFailedError
 from prometheus_client import CONTENT_TYPE_LATEST
 from prometheus_client.parser import text_string_to_metric_families
 
+from actors.connection import admin_client
 from console.database_families import families
 from contracts.repairs import COMMANDS, OUTCOMES
 from domain.objective import BOUNDS
@@ -109,6 +111,21 @@ async def test_lag_is_told_by_group_topic_and_partition_with_the_age_of_the_olde
 async def _ready(service: Service) -> bool:
     found = await scrape(service)
     return found["firstbell_ready"][()] == found["firstbell_up_database"][()] == found["firstbell_up_kafka"][()] == 1
+
+
+async def test_retention_is_what_the_topics_keep_and_not_what_the_settings_say(
+    settings: Settings, addresses: Addresses
+) -> None:
+    async with upstream(addresses.kafka, settings), admin_client(settings, addresses.kafka) as admin:
+        carts = ConfigResource(
+            ConfigResourceType.TOPIC, f"{settings.topic_prefix}carts.cleared", {"retention.ms": "86400000"}
+        )
+        await admin.alter_configs([carts])
+        longer = settings.model_copy(update={"retention_days": 90})
+        async with running(longer, addresses, DOOR) as service:
+            found = await scrape(service)
+
+    assert found["firstbell_topic_retention_seconds"][()] == 86_400
 
 
 def lag_of(found: Scraped, settings: Settings, actor: str, topic: str) -> dict[str, float]:
