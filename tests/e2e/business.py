@@ -3,6 +3,7 @@
 from typing import Any
 
 from tests.e2e.deployment import Deployment
+from tests.storage.test_figures import TOTALS
 
 _PURCHASES = """
     SELECT payment_id, student_id, course_id, amount_minor, coins_redeemed, payload, state, refunded_at
@@ -59,3 +60,14 @@ async def what_counts(deployment: Deployment) -> dict[str, list[Any]]:
         "parked": await deployment.rows(_PARKED),
         "repairs": await deployment.rows(_COMMANDS),
     }
+
+
+async def figures_of(deployment: Deployment) -> tuple[dict[tuple[str, str], int], dict[tuple[str, str], int]]:
+    """The totals as they were counted, event by event, and as the tables give them now; zeros left out."""
+    wanted = await deployment.rows(f"SELECT * FROM ({TOTALS}) AS t (name, label, value)")  # noqa: S608
+    names = {name for name, _, _ in wanted}
+    counted = await deployment.rows("SELECT name, label, value FROM figures WHERE value <> 0")
+    return (
+        {(name, label): int(value) for name, label, value in counted if name in names},
+        {(name, label): int(value) for name, label, value in wanted if value},
+    )

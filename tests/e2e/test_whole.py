@@ -9,6 +9,7 @@ import pytest
 
 from settings import Settings
 from tests.builders import a_cart_change, a_credit, a_payment, a_student, a_trainer
+from tests.e2e.business import figures_of
 from tests.e2e.deployment import Deployment, Message, message
 from traffic.disorder import POISON
 
@@ -148,6 +149,9 @@ async def test_killed_in_the_middle_of_a_thousand_purchases_nothing_is_lost_and_
 
     assert await deployment.rows("SELECT count(*) FROM sessions") == [(sum(TIERS[n % 3] for n in range(1000)),)]
     assert await deployment.rows("SELECT count(*) FROM parked") == [(0,)]
+    await deployment.all_read()
+    counted, true = await figures_of(deployment)
+    assert counted == true
     assert (await deployment.run("check"))[0] == 0
     assert await deployment.terminate(process) == 0
 
