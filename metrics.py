@@ -25,7 +25,7 @@ BATCH_RECORDS = Histogram(
     "firstbell_batch_records",
     "Records in a batch.",
     ["actor"],
-    buckets=(1, 2, 5, 10, 25, 50, 100, 250, 500, 1000),
+    buckets=(1, 2, 5, 10, 25, 50, 100, 250, 500, 1000, 10_000),
 )
 RETRIES = Counter(
     "firstbell_retries",

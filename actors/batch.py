@@ -70,8 +70,8 @@ class Actor:
     its step is about; without one each record stands for itself. `holds_up` tells whether a purchase
     counts as parked when this step of it is. `one_by_one` gives every record a transaction of its own;
     `most` is how many records make a batch at most, where the settings allow more. One that is
-    `unhurried` waits up to a second for more records, since nobody waits for it. Of topics `by_key` the
-    key alone counts, and what a record says is not decoded.
+    `unhurried` leaves a second to what comes and then takes all of it, since nobody waits for it. Of
+    topics `by_key` the key alone counts, and what a record says is not decoded.
     """
 
     name: str

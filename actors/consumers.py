@@ -19,6 +19,7 @@ from faststream.kafka.subscriber.usecase import BatchSubscriber
 from faststream.middlewares import AckPolicy
 
 import metrics
+from actors.batch import Actor
 from actors.lenient import read_leniently
 from actors.runtime import Delivery, Redo
 from contracts.record import Record, written_at
@@ -27,8 +28,9 @@ from settings import Settings
 _log = structlog.get_logger("firstbell.consumers")
 
 
-# The broker answers a fetch once it has as much, or after a second.
-_UNHURRIED: dict[str, Any] = {"fetch_min_bytes": 64 * 1024, "fetch_max_wait_ms": 1000}
+# Seconds that an unhurried actor leaves to what comes, and how many records it takes then.
+_LEISURE = 1.0
+_UNHURRIED_RECORDS = 10_000
 
 
 class Consumers:
@@ -97,9 +99,8 @@ class _Member(ConsumerRebalanceListener):  # type: ignore[misc]
             *(settings.topic_prefix + topic for topic in delivery.actor.topics),
             group_id=group_of(delivery.actor.name, settings),
             batch=True,
-            max_records=min(settings.max_records, delivery.actor.most or settings.max_records),
+            max_records=_most(delivery.actor, settings),
             batch_timeout_ms=settings.poll_ms,
-            **(_UNHURRIED if delivery.actor.unhurried else {}),
             auto_offset_reset="earliest",
             isolation_level="read_committed",
             ack_policy=AckPolicy.NACK_ON_ERROR,
@@ -112,7 +113,7 @@ class _Member(ConsumerRebalanceListener):  # type: ignore[misc]
             rebalance_timeout_ms=settings.rebalance_timeout_ms,
             max_poll_interval_ms=5 * settings.rebalance_timeout_ms,
         )
-        self.subscriber.__class__ = _PromptSubscriber
+        self.subscriber.__class__ = _UnhurriedSubscriber if delivery.actor.unhurried else _PromptSubscriber
         self.subscriber(self._consume)
 
     @property
@@ -164,6 +165,13 @@ class _Member(ConsumerRebalanceListener):  # type: ignore[misc]
         )
 
 
+def _most(actor: Actor, settings: Settings) -> int:
+    """How many records make a batch of this actor at most."""
+    if actor.unhurried:
+        return max(_UNHURRIED_RECORDS, settings.max_records)
+    return min(settings.max_records, actor.most or settings.max_records)
+
+
 class _PromptSubscriber(BatchSubscriber):
     """Asks again at once after an empty poll; FastStream sleeps as long as the poll took, at every hop."""
 
@@ -203,6 +211,16 @@ class _PromptSubscriber(BatchSubscriber):
                 await asyncio.sleep(1)
             else:
                 return
+
+
+class _UnhurriedSubscriber(_PromptSubscriber):
+    """Lets records come together first: a purchase's steps then meet in one batch, and are looked up once."""
+
+    __slots__ = ()
+
+    async def get_msg(self, consumer: AIOKafkaConsumer) -> tuple[ConsumerRecord, ...]:
+        await asyncio.sleep(_LEISURE)
+        return await super().get_msg(consumer)
 
 
 class _Message(KafkaAckableMessage):

@@ -11,6 +11,7 @@ from aiokafka.consumer import fetcher
 from aiokafka.errors import MessageSizeTooLargeError
 from aiokafka.producer import message_accumulator, producer
 from aiokafka.record import default_records
+from prometheus_client import REGISTRY
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 import service as service_module
@@ -489,3 +490,21 @@ async def _has_a_broker(service: Service) -> bool:
 
 async def _answers(service: Service, path: str, status: int) -> bool:
     return (await answer(service, path))[0] == status
+
+
+async def test_who_is_in_no_hurry_takes_at_once_what_came_one_by_one(settings: Settings, addresses: Addresses) -> None:
+    def batches() -> float:
+        return REGISTRY.get_sample_value("firstbell_batch_records_count", {"actor": "metrics"}) or 0
+
+    async with upstream(addresses.kafka, settings) as sender, running(settings, addresses, ["metrics"]) as service:
+        await service.wait_until_ready()
+        before = batches()
+        for n in range(40):
+            await sender.send("carts.cleared", b"{}", key=b"pay_%d" % n)
+        await until(partial(_acknowledged, addresses, settings, 40))
+
+        assert batches() - before < 10
+
+
+async def _acknowledged(addresses: Addresses, settings: Settings, records: int) -> bool:
+    return await committed(addresses.kafka, settings, "metrics") == records
