@@ -17,7 +17,7 @@ async def publish(kafka: str, topic: str, sending: Sending) -> None:
 
 
 def _publish(kafka: str, topic: str, sending: Sending) -> None:
-    producer = Producer({"bootstrap.servers": kafka, "compression.type": sending.codec, "linger.ms": 50})
+    producer = Producer({"bootstrap.servers": kafka, "compression.type": sending.codec, "linger.ms": 200})
     failures: list[KafkaError] = []
 
     def delivered(error: KafkaError | None, _message: Message) -> None:
@@ -35,7 +35,9 @@ def _publish(kafka: str, topic: str, sending: Sending) -> None:
         )
         if not sending.batched:
             producer.flush()
-    producer.flush()
+    # A flush would cut the waiting for a batch short.
+    while len(producer):
+        producer.poll(0.1)
     assert not failures
 
 
