@@ -41,6 +41,9 @@ _TAKE_TURN = text("SELECT pg_try_advisory_xact_lock(7016996765293437283)")
 # It may take longer than a handler's statement.
 _PATIENCE = text("SET LOCAL statement_timeout = '120s'")
 
+# Whoever has the turn is idle while each check runs in a transaction of its own.
+_KEEP_TURN = text("SET LOCAL idle_in_transaction_session_timeout = '1h'")
+
 _DUE = text("""
     SELECT NOT EXISTS (SELECT FROM invariant_checks
                         WHERE checked_at > clock_timestamp() - make_interval(secs => :every))
@@ -75,6 +78,7 @@ async def turn_to_check(db: AsyncConnection, every: float) -> bool:
     if not (await db.execute(_TAKE_TURN)).scalar_one():
         return False
     await be_patient(db)
+    await db.execute(_KEEP_TURN)
     return bool((await db.execute(_DUE, {"every": every})).scalar_one())
 
 

@@ -10,7 +10,7 @@ from sqlalchemy import text
 
 from actors import inspection
 from storage import figures, invariants, observing
-from storage.engine import transaction
+from storage.engine import open_engine, transaction
 from tests.builders import a_payment, a_student, a_trainer
 from tests.world import World
 
@@ -144,6 +144,21 @@ async def test_one_process_at_a_time_checks(world: World) -> None:
         assert not await inspect(world)
 
     assert await inspect(world)
+
+
+async def test_the_turn_outlives_checks_that_take_longer_than_a_transaction_may_idle(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow = text("SELECT 'nobody' AS id FROM (SELECT pg_sleep(0.8)) AS slept WHERE false IS NOT NULL")
+    monkeypatch.setattr(invariants, "INVARIANTS", (invariants.Invariant("slow", "takes its time", slow),))
+    engine = open_engine(database_url, pool_size=2, idle_in_transaction_session_timeout="200ms")
+    try:
+        assert await inspection.inspect(engine, nothing_unread, NEVER_MIND, 0)
+
+        async with transaction(engine) as db:
+            assert [(check.name, check.offenders) for check in await observing.last_checks(db)] == [("slow", 1)]
+    finally:
+        await engine.dispose()
 
 
 async def test_purchases_that_no_event_has_led_to_the_figures_are_counted(world: World) -> None:
