@@ -9,7 +9,7 @@ import typer
 from rich.table import Table
 
 from actors.connection import admin_client
-from actors.lag import oldest_unread
+from actors.lag import in_line_since, unread_by_actor
 from actors.topics import create_topics, differing_topics
 from addresses import known, masked, running_here
 from commands.bulk import bulk
@@ -135,12 +135,12 @@ def check(*, as_json: AsJson = False) -> None:
     """Check every invariant; list the offenders, and exit with 1 when there are any."""
 
     async def main() -> dict[str, list[str]]:
-        waiting = await oldest_unread(settings, addresses.kafka, actors_of(settings, FULFILLING))
-        in_line_since = min(waiting or datetime.max.replace(tzinfo=UTC), datetime.now(UTC) - timedelta(seconds=5))
+        unread = await unread_by_actor(settings, addresses.kafka, actors_of(settings, FULFILLING))
+        since = in_line_since(unread.values(), datetime.now(UTC) - timedelta(seconds=5))
         engine = open_engine(addresses.database_url, pool_size=1, statement_timeout="0")
         try:
             async with transaction(engine) as db:
-                return await invariants.offenders(db, in_line_since)
+                return await invariants.offenders(db, since)
         finally:
             await engine.dispose()
 

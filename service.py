@@ -25,7 +25,7 @@ from actors import inspection, reconciler
 from actors.connection import admin_client, broker_of, producer_of
 from actors.consumers import Consumers
 from actors.fuse import Fuse
-from actors.lag import oldest_unread
+from actors.lag import oldest_unread, unread_by_actor
 from actors.publishing import Publisher
 from actors.runtime import Delivery
 from actors.topics import create_topics, differing_topics
@@ -198,25 +198,26 @@ class Service:
 
         What follows from those is written now, so nobody who lags at all has caught up.
         """
-        oldest = await self._oldest_unread([name for name in FULFILLING if name != "repair"])
+        others = [name for name in FULFILLING if name != "repair"]
+        oldest = await oldest_unread(self.settings, self.addresses.kafka, actors_of(self.settings, others))
         return oldest is not None and oldest < max(at, datetime.now(UTC) - timedelta(seconds=2))
 
-    async def _oldest_unread(self, names: Sequence[str] = FULFILLING) -> datetime | None:
-        return await oldest_unread(self.settings, self.addresses.kafka, actors_of(self.settings, names))
+    async def _unread(self) -> dict[str, datetime]:
+        return await unread_by_actor(self.settings, self.addresses.kafka, actors_of(self.settings, FULFILLING))
 
     async def _sweep(self, publish: Publisher) -> None:
         """Look for what is stuck, again and again."""
         grace = timedelta(seconds=self.settings.stuck_after)
         while True:
             await asyncio.sleep(self.settings.sweep_seconds)
-            await reconciler.sweep_quietly(self.engine, publish, self._oldest_unread, grace)
+            await reconciler.sweep_quietly(self.engine, publish, self._unread, grace)
 
     async def _inspect(self) -> None:
         """Check every invariant, again and again; several processes take turns."""
         grace = timedelta(seconds=self.settings.stuck_after)
         every = self.settings.check_seconds
         while True:
-            await inspection.inspect_quietly(self._observer, self._oldest_unread, grace, every)
+            await inspection.inspect_quietly(self._observer, self._unread, grace, every)
             await asyncio.sleep(every / 5)
 
     def _watched(self) -> Watched:

@@ -3,13 +3,13 @@
 It also counts the purchases that no event has led to the figures.
 """
 
-from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 
 import structlog
 from aiokafka.errors import KafkaError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from actors.lag import ReadUnread, in_line_since
 from errors import FirstbellError
 from storage import figures, invariants, observing
 from storage.engine import transaction
@@ -20,17 +20,15 @@ _log = structlog.get_logger("firstbell.inspection")
 _MOST = 1000
 
 
-async def inspect(
-    engine: AsyncEngine, oldest_unread: Callable[[], Awaitable[datetime | None]], grace: timedelta, every: float
-) -> bool:
+async def inspect(engine: AsyncEngine, read_unread: ReadUnread, grace: timedelta, every: float) -> bool:
     """Check every invariant where that is due; return whether it was.
 
     Nothing younger than `grace` offends, nor what waits in line. `every`: seconds between two checks.
 
     Raises: KafkaError or FirstbellError when one of the servers does not answer.
     """
-    now = datetime.now(UTC)
-    since = min(now - grace, await oldest_unread() or now)
+    latest = datetime.now(UTC) - grace
+    since = in_line_since((await read_unread()).values(), latest)
     async with transaction(engine) as db:
         if not await observing.turn_to_check(db, every):
             return False
@@ -56,12 +54,10 @@ async def _checked(engine: AsyncEngine, since: datetime) -> dict[str, int]:
     return found
 
 
-async def inspect_quietly(
-    engine: AsyncEngine, oldest_unread: Callable[[], Awaitable[datetime | None]], grace: timedelta, every: float
-) -> None:
+async def inspect_quietly(engine: AsyncEngine, read_unread: ReadUnread, grace: timedelta, every: float) -> None:
     """Inspect; a server that is away is no reason to stop inspecting."""
     try:
-        await inspect(engine, oldest_unread, grace, every)
+        await inspect(engine, read_unread, grace, every)
     except (FirstbellError, KafkaError, OSError) as error:
         _log.warning("inspection failed", cause=repr(error))
 

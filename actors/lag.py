@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -19,6 +19,9 @@ from actors.connection import admin_client, client_security
 from actors.consumers import group_of
 from contracts.record import written_at
 from settings import Settings
+
+# For each actor that has anything to read, when the oldest of it was written.
+ReadUnread = Callable[[], Awaitable[Mapping[str, datetime]]]
 
 _EARLIEST, _LATEST = -2, -1
 _PATIENCE = 5
@@ -90,13 +93,25 @@ async def oldest_unread(settings: Settings, bootstrap_servers: str, actors: Sequ
 
     Raises: KafkaError when the broker does not answer.
     """
+    return min((await unread_by_actor(settings, bootstrap_servers, actors)).values(), default=None)
+
+
+async def unread_by_actor(settings: Settings, bootstrap_servers: str, actors: Sequence[Actor]) -> dict[str, datetime]:
+    """The same for each actor that has anything to read.
+
+    Raises: KafkaError when the broker does not answer.
+    """
     offsets = await read_offsets(settings, bootstrap_servers, actors)
-    found = await oldest_unread_of(settings, bootstrap_servers, offsets)
-    return min(found.values(), default=None)
+    return await oldest_unread_of(settings, bootstrap_servers, offsets)
+
+
+def in_line_since(unread: Iterable[datetime], latest: datetime) -> datetime:
+    """From when on a purchase merely waits in line: since the oldest unread record, or since `latest` if not before."""
+    return min([latest, *unread])
 
 
 async def oldest_unread_of(settings: Settings, bootstrap_servers: str, offsets: Offsets) -> dict[str, datetime]:
-    """The same for each actor, where it has anything to read: the first unread record of each partition tells.
+    """The same by offsets that were read already: the first unread record of each partition tells.
 
     Raises: KafkaError when the broker does not answer.
     """

@@ -4,7 +4,7 @@ It changes nothing itself. Each step is asked for under an id made of its purcha
 the try, so two sweeps ask for the same once; every further try of a step waits twice as long.
 """
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 
 import structlog
@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from actors.announcing import Publish
 from actors.healing import retry_of
+from actors.lag import ReadUnread, in_line_since
 from actors.tracing import traced
 from contracts.base import derived_text
 from contracts.repairs import RepairCommand, Resume
@@ -43,21 +44,19 @@ _MOST = 500
 _FIRST_PAUSE = timedelta(seconds=30)
 _LONGEST_PAUSE = timedelta(hours=6)
 
-# When the oldest record was written that these actors (all without an argument) have not read; None without any.
-OldestUnread = Callable[..., Awaitable[datetime | None]]
 
-
-async def sweep(engine: AsyncEngine, publish: Publish, oldest_unread: OldestUnread, grace: timedelta) -> int:
+async def sweep(engine: AsyncEngine, publish: Publish, read_unread: ReadUnread, grace: timedelta) -> int:
     """Ask for every missing step that is due; return for how many. Nothing younger than `grace` is stuck.
 
     While repair has commands to read, it is asked for nothing: what was asked for already is among them.
 
     Raises: KafkaError or FirstbellError when one of the servers does not answer; the next sweep does it.
     """
-    if await oldest_unread(["repair"]) is not None:
+    unread = await read_unread()
+    if "repair" in unread:
         return 0
     now = datetime.now(UTC)
-    since = min(now - grace, await oldest_unread() or now)
+    since = in_line_since(unread.values(), now - grace)
     async with transaction(engine) as db:
         if not await stuck.take_turn(db):
             return 0
@@ -76,10 +75,10 @@ async def sweep(engine: AsyncEngine, publish: Publish, oldest_unread: OldestUnre
     return len(commands)
 
 
-async def sweep_quietly(engine: AsyncEngine, publish: Publish, oldest_unread: OldestUnread, grace: timedelta) -> None:
+async def sweep_quietly(engine: AsyncEngine, publish: Publish, read_unread: ReadUnread, grace: timedelta) -> None:
     """Sweep; a server that is away is no reason to stop sweeping."""
     try:
-        await sweep(engine, publish, oldest_unread, grace)
+        await sweep(engine, publish, read_unread, grace)
     except (FirstbellError, KafkaError, OSError) as error:
         _log.warning("sweep failed", cause=repr(error))
 

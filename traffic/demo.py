@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from random import Random
 from typing import Any
 
-from actors.lag import oldest_unread
+from actors.lag import in_line_since, oldest_unread, unread_by_actor
 from errors import FirstbellError, Transient
 from roster import FULFILLING, actors_of
 from service import Service
@@ -174,7 +174,7 @@ async def _offenders(service: Service) -> dict[str, list[Any]]:
     """What breaks an invariant, in the whole database; other traffic that is under way merely waits in line."""
     now = datetime.now(UTC)
     fulfilling = actors_of(service.settings, FULFILLING)
-    unread = await oldest_unread(service.settings, service.addresses.kafka, fulfilling)
+    unread = await unread_by_actor(service.settings, service.addresses.kafka, fulfilling)
     async with transaction(service.engine) as db:
-        found = await invariants.offenders(db, min(unread or now, now))
+        found = await invariants.offenders(db, in_line_since(unread.values(), now))
     return {name: list(ids) for name, ids in found.items()}

@@ -18,8 +18,8 @@ NEVER_MIND = timedelta(0)
 HALF_AN_HOUR = timedelta(minutes=30)
 
 
-async def nothing_unread(*_: Any) -> datetime | None:
-    return None
+async def nothing_unread() -> dict[str, datetime]:
+    return {}
 
 
 async def inspect(
@@ -64,8 +64,8 @@ async def test_what_is_mended_is_told_as_mended(world: World) -> None:
 
 
 async def test_what_waits_in_line_or_is_young_does_not_offend(world: World) -> None:
-    async def unread_for_a_minute(*_: Any) -> datetime | None:
-        return datetime.now(UTC) - timedelta(minutes=1)
+    async def unread_for_a_minute() -> dict[str, datetime]:
+        return {"allocation": datetime.now(UTC) - timedelta(minutes=1)}
 
     world.send("payments.succeeded", a_payment())
     await world.settle(names=["enrollment"])
@@ -130,7 +130,7 @@ async def test_a_broken_invariant_is_logged_by_its_name_and_number_alone(
 
 
 async def test_a_server_that_is_away_does_not_end_the_inspection(world: World) -> None:
-    async def away(*_: Any) -> datetime | None:
+    async def away() -> dict[str, datetime]:
         raise KafkaConnectionError
 
     await inspection.inspect_quietly(world.engine, away, NEVER_MIND, 0)

@@ -15,8 +15,8 @@ from tests.world import World
 PURCHASES = 6
 
 
-async def nothing_unread(_names: Any = ()) -> datetime | None:
-    return None
+async def nothing_unread() -> dict[str, datetime]:
+    return {}
 
 
 async def sweep(world: World, unread: Any = nothing_unread, grace: timedelta = timedelta(0)) -> int:
@@ -67,8 +67,8 @@ async def test_what_the_database_knows_of_is_completed_after_kafka_has_lost_ever
 
 
 async def test_while_repair_has_commands_to_read_nothing_is_asked_for_again(world: World) -> None:
-    async def repair_lags(names: Any = ()) -> datetime | None:
-        return datetime.now(UTC) if names == ["repair"] else None
+    async def repair_lags() -> dict[str, datetime]:
+        return {"repair": datetime.now(UTC)}
 
     await bought(world)
     await world.settle(names=["enrollment"])
@@ -120,8 +120,8 @@ async def test_what_waits_in_line_is_not_stuck(world: World) -> None:
     await world.settle(names=["enrollment"])
     long_ago = datetime.now(UTC) - timedelta(minutes=1)
 
-    async def unread_for_a_minute(names: Any = ()) -> datetime | None:
-        return None if names else long_ago
+    async def unread_for_a_minute() -> dict[str, datetime]:
+        return {"allocation": long_ago}
 
     assert await sweep(world, unread_for_a_minute) == 0
     assert await sweep(world, grace=timedelta(minutes=1)) == 0

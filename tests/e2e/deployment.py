@@ -11,10 +11,10 @@ from typing import Any
 
 import asyncpg
 import httpx
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaProducer, TopicPartition
 
 from actors.connection import admin_client
-from actors.consumers import group_of
+from actors.lag import read_offsets
 from actors.topics import create_topics
 from roster import ACTORS, actors_of
 from service import Addresses
@@ -124,29 +124,17 @@ class Deployment:
     async def all_read(self, patience: float = 200) -> None:
         """Wait until no actor has anything left to read: what was sent twice has been met twice by then."""
         unread: dict[tuple[str, TopicPartition], int] = {}
-        consumer = AIOKafkaConsumer(bootstrap_servers=self.addresses.kafka, enable_auto_commit=False)
-        await consumer.start()
         try:
-            async with asyncio.timeout(patience), admin_client(self.settings, self.addresses.kafka) as admin:
-                while unread := await self._unread(admin, consumer):
+            async with asyncio.timeout(patience):
+                while unread := await self._unread():
                     await asyncio.sleep(0.2)
         except TimeoutError:
             raise AssertionError(f"unread to the end: {unread}") from None
-        finally:
-            await consumer.stop()
 
-    async def _unread(self, admin: Any, consumer: AIOKafkaConsumer) -> dict[tuple[str, TopicPartition], int]:
+    async def _unread(self) -> dict[tuple[str, TopicPartition], int]:
         """How many records each actor has not done yet, where there are any."""
-        done: dict[tuple[str, TopicPartition], int] = {}
-        for actor in actors_of(self.settings, ACTORS):
-            committed = await admin.list_consumer_group_offsets(group_of(actor.name, self.settings))
-            for topic in actor.topics:
-                for number in range(self.settings.partitions):
-                    partition = TopicPartition(self.settings.topic_prefix + topic, number)
-                    done[actor.name, partition] = committed[partition].offset if partition in committed else 0
-        # Ends after all offsets: where they are equal then, there was an instant at which nothing was unread.
-        ends = await consumer.end_offsets({partition for _, partition in done})
-        return {key: ends[key[1]] - offset for key, offset in done.items() if offset < ends[key[1]]}
+        offsets = await read_offsets(self.settings, self.addresses.kafka, actors_of(self.settings, ACTORS))
+        return {key: lag for key in offsets.done if (lag := offsets.lag(*key))}
 
     async def kill(self, process: asyncio.subprocess.Process) -> None:
         process.send_signal(signal.SIGKILL)

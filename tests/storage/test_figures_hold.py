@@ -26,8 +26,8 @@ def but(world: World, *names: str) -> list[str]:
     return [actor.name for actor in world.actors if actor.name not in names]
 
 
-async def nothing_unread(*_: Any) -> datetime | None:
-    return None
+async def nothing_unread() -> dict[str, datetime]:
+    return {}
 
 
 async def ready_for(world: World, payment: dict[str, Any]) -> None:
