@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-MONITORING = Path(__file__).parent.parent.parent / "monitoring"
+from tests.monitoring.rules import MONITORING
 
 _OWN = Path(__file__).parent / ".debian" / "bin"
 

@@ -10,7 +10,8 @@ from typing import Any
 import httpx
 import yaml
 
-from tests.monitoring.programs import MONITORING, program
+from tests.monitoring.programs import program
+from tests.monitoring.rules import MONITORING, read
 
 
 class Prometheus:
@@ -58,7 +59,7 @@ class Prometheus:
 @asynccontextmanager
 async def prometheus(folder: Path, target: str, *, every: str = "1s") -> AsyncIterator[Prometheus]:
     """A Prometheus that scrapes one service, with our rules and alerts; `target` is host:port."""
-    config = yaml.safe_load((MONITORING / "prometheus.yml").read_text())
+    config = read("monitoring/prometheus.yml")
     config["global"] |= {"scrape_interval": every, "evaluation_interval": every}
     config["rule_files"] = [str(MONITORING / name) for name in config["rule_files"]]
     (scrape,) = [job for job in config["scrape_configs"] if job["job_name"] == "firstbell"]

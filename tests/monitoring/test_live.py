@@ -8,15 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from contracts.base import derived_text
 from tests.builders import a_payment, a_refund, a_student
 from tests.e2e.admin import Admin
 from tests.e2e.deployment import Deployment, Message, message
 from tests.e2e.test_whole import a_world, directory_done
-from tests.monitoring.programs import MONITORING
 from tests.monitoring.prometheus import Prometheus, prometheus
+from tests.monitoring.rules import MONITORING, Rule, read, rules
 
 pytestmark = [pytest.mark.prometheus, pytest.mark.timeout(600)]
 
@@ -58,7 +57,7 @@ async def _missing(server: Prometheus) -> list[str]:
     found = [
         f"panel {title!r}: {query}" for title, query in panels() if not await server.query(_without_variables(query))
     ]
-    for rule in rules():
+    for rule in written():
         if "record" in rule and not await server.query(rule["record"]):
             found.append(f"recording rule {rule['record']}")
         if "alert" in rule:
@@ -68,11 +67,9 @@ async def _missing(server: Prometheus) -> list[str]:
     return found
 
 
-def rules() -> list[dict[str, Any]]:
-    """Every recording rule and alert as written."""
-    files = yaml.safe_load((MONITORING / "prometheus.yml").read_text())["rule_files"]
-    groups = [group for name in files for group in yaml.safe_load((MONITORING / name).read_text())["groups"]]
-    return [rule for group in groups for rule in group["rules"]]
+def written() -> list[Rule]:
+    """Every recording rule and alert that our Prometheus is given."""
+    return [rule for name in read("monitoring/prometheus.yml")["rule_files"] for rule in rules(name)]
 
 
 def panels() -> list[tuple[str, str]]:

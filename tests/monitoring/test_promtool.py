@@ -1,6 +1,7 @@
 import pytest
 
-from tests.monitoring.programs import MONITORING, promtool
+from tests.monitoring.programs import promtool
+from tests.monitoring.rules import MONITORING
 
 pytestmark = pytest.mark.prometheus
 
